@@ -1,0 +1,53 @@
+"""Checks a local diffusers folder before anything in it is opened. Knows no family."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from greenroom.errors import BadBase, BaseMissing, UnsafeFile
+from greenroom.ml.families.card import Card
+
+
+def check_folder(source: Path, card: Card) -> None:
+    """Raise unless `source` is a diffusers folder of the card's pipeline, with safetensors for each network.
+
+    BaseMissing: it is not there, or incomplete. BadBase: it is something else. UnsafeFile: it has pickles.
+    """
+    index = source / "model_index.json"
+    if not index.is_file():
+        raise BaseMissing(
+            f"The base model is not at {source} (no model_index.json there). "
+            "Put the folder back, or choose another base."
+        )
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadBase(f"{index} is not a diffusers index: {error}. Fetch the base again.") from error
+    if found != card.pipeline:
+        raise BadBase(
+            f"{source} holds a {found}, but {card.title} is a {card.pipeline}. Choose the matching family."
+        )
+    for name in card.networks:
+        folder = source / name
+        if weight_files(folder):
+            continue
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.ckpt")):
+            raise UnsafeFile(
+                f"{folder} has its weights as pickle files, which can run code when opened. "
+                "Get the safetensors version of this base."
+            )
+        raise BaseMissing(f"{folder} has no .safetensors file. Fetch the base again, completely.")
+
+
+def weight_files(network: Path) -> list[Path]:
+    """The safetensors that diffusers reads of a network's folder: the plain ones, else the fp16 variant."""
+    files = sorted(network.glob("*.safetensors"))
+    plain = [file for file in files if "." not in file.stem]
+    return plain or [file for file in files if file.stem.endswith(".fp16") or ".fp16-" in file.stem]
+
+
+def variant(source: Path, card: Card) -> str | None:
+    """ "fp16" when that is all the folder has, as many bases on the hub; None for plain file names."""
+    files = weight_files(source / card.denoiser)
+    return "fp16" if files and all("." in file.stem for file in files) else None

@@ -1,0 +1,114 @@
+"""Puts the starter's parts together as a stock ZImagePipeline, saves it, and draws contact sheets with it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, UniPCMultistepScheduler, ZImagePipeline, ZImageTransformer2DModel
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+from greenroom.ml.starter import codec
+
+STEPS, GUIDANCE = 20, 2.0  # Z-Image's guidance g means (1 + g) conditional - g unconditional
+
+SHEET_PROMPTS = (
+    "a woman with long purple hair and round glasses, laughing, at the beach",
+    "a green monster with red horns, smiling, in space",
+    "a man with a black beard and dark skin, angry, on a yellow background",
+    "a person with short blue hair and a red shirt, surprised, in the forest",
+    "a cactus in an orange pot, winking, in the snow",
+    "a woman with a pink bun and light skin, sad, in a city at night",
+    "a person with white spiky hair and brown skin, sleepy, on a blue background",
+    "an orange monster with three eyes, sad, in green hills",
+    "KIA_01, a woman with ginger hair in a ponytail and sunglasses, in the desert",
+    "a bald man with a turquoise sweater, tongue out, on a white background with red dots",
+    "a succulent in a pink pot, laughing, under water",
+    "a person with curly brown hair and a yellow hoodie, winking, in a room",
+    "a blue monster, surprised, on a pink background",
+    "a woman with a grey bob and tan skin, neutral, in the park",
+    "a man with red hair and a green jacket, laughing, at sunset",
+    "a tulip in a blue pot, sad, on a purple background",
+)
+
+
+def scheduler() -> UniPCMultistepScheduler:
+    """Flow matching on Karras' noise levels (arXiv:2206.00364), for a network that predicts clean latents."""
+    return UniPCMultistepScheduler(
+        prediction_type="sample",
+        use_flow_sigmas=True,
+        use_karras_sigmas=True,
+        sigma_max=40.0,
+        sigma_min=0.03,
+        solver_order=2,
+        num_train_timesteps=1000,
+    )
+
+
+def pipeline(
+    transformer: ZImageTransformer2DModel,
+    embedding: nn.Embedding,
+    tokenizer: PreTrainedTokenizerFast,
+    vae: AutoencoderTiny,
+    decoder: Path | None = None,
+) -> ZImagePipeline:
+    """A pipeline over copies of these parts, in eval mode on the CPU."""
+    vocabulary_size, width = embedding.weight.shape
+    # One layer, never used: the pipeline reads the states before the last layer, which are the embeddings themselves.
+    text_encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=vocabulary_size,
+            hidden_size=width,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            head_dim=8,
+            max_position_embeddings=1024,
+        )
+    )
+    text_encoder.embed_tokens.weight.data.copy_(embedding.weight.detach().cpu())
+    vae = copy.deepcopy(vae)
+    if decoder is not None:
+        vae.decoder.load_state_dict(load_file(decoder))
+    transformer = copy.deepcopy(transformer).cpu()
+    for network in (transformer, vae, text_encoder):
+        network.eval().requires_grad_(False)
+    pipe = ZImagePipeline(scheduler(), vae, text_encoder, tokenizer, transformer)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def draw_sheet(
+    pipe: ZImagePipeline,
+    path: Path,
+    *,
+    prompts: list[str] | None = None,
+    columns: int = 8,
+    linear: tuple[Tensor, Tensor] | None = None,
+    seed: int = 0,
+) -> None:
+    """A grid of one picture a prompt, drawn by the stock pipeline; `linear` replaces an untrained decoder."""
+    texts = list(prompts or SHEET_PROMPTS)
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(texts))]
+    latents = pipe(
+        texts, height=codec.PICTURE_PX, width=codec.PICTURE_PX, num_inference_steps=STEPS, guidance_scale=GUIDANCE,
+        generator=generators, output_type="latent", max_sequence_length=64,
+    ).images
+    with torch.no_grad():
+        if linear is not None:
+            pixels = codec.linear_decode(latents, *linear)
+        else:
+            pixels = pipe.vae.decode(latents / codec.SCALING_FACTOR).sample.clamp(-1, 1)
+    array = pixels.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    rows = [np.concatenate(list(array[i : i + columns]), axis=1) for i in range(0, len(array), columns)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".part.png")
+    Image.fromarray(np.concatenate(rows, axis=0)).save(staged)
+    os.replace(staged, path)

@@ -1,0 +1,295 @@
+"""Trains the LoRA of one run folder: `python -m greenroom.ml.train RUN_DIR`.
+
+The stages stand below in order: preflight, cache, train, export. The same command again goes on where it was;
+what it does at each step depends on the config and the step's number alone, so a run that was killed ends
+with the very bytes of an unbroken one. Knows folders and JSON; no records of actors, no database and no web.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import random
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from greenroom.errors import BadInput, Cancelled, GreenroomError, OutOfMemory, RunFailed, StorageError
+from greenroom.ml import checkpoint, data, export, families, generate, lora, preflight, samples
+from greenroom.ml.checkpoint import Checkpoint, Identity
+from greenroom.ml.clock import Clock
+from greenroom.ml.config import TrainConfig, read_train
+from greenroom.ml.encoders import Encoders
+from greenroom.ml.events import Done, Failed, Journal, Note, Saved, private_stdout
+from greenroom.ml.families.loading import check_folder, variant
+
+LOSS_WINDOW = 25
+"""The loss that is told is the mean of so many steps; single ones jump with the noise level drawn."""
+
+
+def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
+    """Train to the last step, or raise: Cancelled, after saving, when `stop` is set; else what went wrong."""
+    tell = journal.tell
+    clock = Clock()
+
+    # ---- preflight: is everything there, does it fit, was there a run before?
+    tell(clock.progress("preflight", 0, 1))
+    config = _read_config(run_dir)
+    family = families.get(config.base_family)
+    source = Path(config.base_source)
+    pictures = data.read_manifest(run_dir)
+    check_folder(source, family.card)
+    identity = Identity(
+        dataset=data.identity(pictures), config=config.identity(), base=preflight.base_identity(source)
+    )
+    begun, complaints = checkpoint.newest(run_dir, identity)
+    for complaint in complaints:
+        tell(Note(text=complaint))
+    on, warning = preflight.settle(run_dir, config)
+    if warning:
+        tell(Note(text=warning))
+    need = preflight.memory(source, family.card, config, on.dtype)
+    preflight.check_memory(need, config, on.device)
+    preflight.check_disk(run_dir, need, config)
+    tell(Note(text=_in_words(config, on, len(pictures), need, begun)))
+    tell(clock.progress("preflight", 1, 1))
+
+    # ---- cache: the encoders run once over each picture and caption, and are let go
+    pipe = family.load(source, on.device, on.dtype)
+    denoiser = family.denoiser(pipe)
+
+    def on_picture(done: int, of: int) -> None:
+        _raise_if(stop)
+        tell(clock.progress("cache", done, of))
+
+    cache = data.cache(
+        run_dir, pictures, config, family=family, pipe=pipe, key=f"{identity} {on}", on_step=on_picture
+    )
+    encoders = Encoders(pipe, denoiser, source, variant(source, family.card))
+    encoders.release()
+
+    # ---- train
+    clock.plan(config, begun.state["seconds"] if begun else 0.0)
+    weights = lora.attach(denoiser, family.card, config)
+    parameters = list(weights.values())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+    )
+    average = lora.snapshot(weights) if config.ema_decay else None
+    losses: list[float] = []
+    if begun:
+        checkpoint.thaw(begun, weights, optimizer, average)
+        losses = list(begun.state["losses"])
+    if config.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+    denoiser.train()
+    shapes = [tuple(latent.shape) for latent in cache.latents]
+    order = data.plan(shapes, config.batch_size, config.steps, config.seed)
+
+    def save(step: int) -> None:
+        state = {"losses": losses, "seconds": clock.seconds()}
+        folder = checkpoint.save(
+            run_dir,
+            checkpoint.freeze(step, weights, optimizer, average, state),
+            identity,
+            config.keep_checkpoints,
+        )
+        tell(Saved(step=step, folder=folder.relative_to(run_dir).as_posix()))
+        journal.sync()
+
+    def sample(step: int) -> None:
+        missing = samples.missing(run_dir, config, step)
+        if not missing:
+            return
+        with clock.sampling(), encoders.present(), lora.swapped(weights, average):
+            for index in missing:
+                request = samples.request_of(config, family.card, index)
+                (picture,) = generate.draw(family, pipe, request, lambda _done, _of: _raise_if(stop))
+                tell(samples.keep(run_dir, step, index, request, picture))
+
+    def is_checkpoint(step: int) -> bool:
+        return step % config.checkpoint_every == 0 or step == config.steps
+
+    if begun and is_checkpoint(begun.step):
+        sample(begun.step)  # the pictures that the run before did not come to draw
+    unread: list[Tensor] = []
+    for step in range(len(losses), config.steps):
+        dice = random.Random(f"{config.seed}/step/{step}")
+        batch = order[step]
+        views = [
+            cache.mirrored if config.flip_augment and dice.random() < 0.5 else cache.latents for _ in batch
+        ]
+        latents = torch.stack([view[index] for view, index in zip(views, batch, strict=True)])
+        prompts = [cache.empty if dice.random() < config.caption_dropout else cache.prompts[i] for i in batch]
+        if config.dropout:
+            torch.manual_seed(dice.getrandbits(63))
+        noise = torch.Generator(on.device).manual_seed(dice.getrandbits(63))
+
+        loss = family.loss(pipe, latents, prompts, config, noise)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        optimizer.step()
+        optimizer.zero_grad()
+        if average is not None and config.ema_decay:
+            lora.follow(average, weights, config.ema_decay, step)
+        unread.append(loss.detach())
+
+        done = step + 1
+        is_due = is_checkpoint(done) or stop.is_set()
+        clock.step_done()
+        if is_due or clock.ticks():
+            losses += _read_losses(unread, done)  # NOTE: on a GPU this waits for it, hence not at every step
+            tell(clock.progress("train", done, config.steps, _mean(losses[-LOSS_WINDOW:])))
+        if is_due:
+            save(done)
+            _raise_if(stop)
+            sample(done)
+
+    # ---- export: the last step's weights, or their moving average
+    tell(clock.progress("export", 0, 1))
+    written = export.write(
+        run_dir,
+        config,
+        family.card,
+        average if average is not None else lora.snapshot(weights),
+        base_sha256=identity.base,
+        steps=config.steps,
+        losses=losses,
+        thumbnail=samples.file_of(run_dir, config.steps, 0) if config.sample_prompts else None,
+    )
+    tell(clock.progress("export", 1, 1))
+    return Done(lora=written.lora, kohya=written.kohya, steps=config.steps, seconds=clock.seconds())
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate of step `step`, counted from 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / (config.warmup_steps + 1)
+    share = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
+    if config.lr_schedule == "linear":
+        return config.learning_rate * (1 - share)
+    if config.lr_schedule == "cosine":
+        return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
+    return config.learning_rate
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The process: 0 done, 2 wrong use, 3 bad input, 4 failed, 130 stopped. Events go to stdout."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: python -m greenroom.ml.train RUN_DIR (a folder with config.json)", file=sys.stderr)
+        return 2
+    run_dir = Path(arguments[0])
+    stop = threading.Event()
+    for which in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(which, lambda *_: stop.set())
+    try:
+        journal = Journal(run_dir / "events.jsonl", private_stdout())
+    except OSError as error:
+        print(f"{run_dir} cannot be written: {error.strerror}. Choose a folder that can.", file=sys.stderr)
+        return StorageError.exit_code
+    try:
+        journal.tell(train(run_dir, journal, stop))
+        return 0
+    except Exception as error:  # noqa: BLE001 - the process's edge: whatever happened is told as an event
+        known = _known(error)
+        if known is not error:
+            traceback.print_exc()
+        journal.tell(Failed(code=known.code, message=str(known)))
+        return known.exit_code
+    finally:
+        journal.sync()
+        journal.close()
+
+
+def _read_config(run_dir: Path) -> TrainConfig:
+    try:
+        return read_train(run_dir)
+    except OSError as error:
+        raise BadInput(
+            f"{run_dir / 'config.json'} cannot be read: {error.strerror}. Start the training again."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(
+            f"The run's config.json is wrong: {place}: {first['msg']}. Correct it and start again."
+        ) from error
+
+
+def _in_words(
+    config: TrainConfig,
+    on: preflight.Settled,
+    pictures: int,
+    need: preflight.Memory,
+    begun: Checkpoint | None,
+) -> str:
+    start = (
+        f"Going on after step {begun.step} of {config.steps}" if begun else f"Training {config.steps} steps"
+    )
+    flips = (
+        "half of the samples are mirrored"
+        if config.flip_augment
+        else "no picture is mirrored, since characters are not symmetric"
+        if config.kind == "character"
+        else "no picture is mirrored"
+    )
+    return (
+        f"{start} on {pictures} pictures; {on.device.type}, {str(on.dtype).removeprefix('torch.')}, "
+        f"{on.threads} threads, about {need.total / 1e9:.1f} GB of memory; {flips}."
+    )
+
+
+def _raise_if(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Cancelled("The training was stopped. The same command again goes on from the last checkpoint.")
+
+
+def _read_losses(unread: list[Tensor], done: int) -> list[float]:
+    losses = [float(loss) for loss in unread]
+    unread.clear()
+    for index, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            step = done - len(losses) + index + 1
+            raise RunFailed(
+                f"The loss became {loss} at step {step}: the training broke down, and the checkpoints "
+                "before it are kept. Train again with a lower learning rate."
+            )
+    return losses
+
+
+def _mean(losses: Sequence[float]) -> float:
+    return sum(losses) / len(losses)
+
+
+def _known(error: Exception) -> GreenroomError:
+    """The error of our tree that says what happened."""
+    if isinstance(error, GreenroomError):
+        return error
+    # NOTE: torch's CPU allocator raises a plain RuntimeError.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        return OutOfMemory(
+            "Memory ran out while training; the last checkpoint is kept. Choose a smaller batch, gradient "
+            "checkpointing or a lower resolution, or close other programs."
+        )
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
+        return StorageError(
+            f"The run's folder cannot be written: {error.strerror}. The last checkpoint is kept; make room "
+            "and start the same training again."
+        )
+    what = str(error).splitlines()[0] if str(error) else "no message"
+    return RunFailed(
+        f"The training broke off ({type(error).__name__}: {what}). The last checkpoint is kept; start again."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The service layer: plain typed functions, one module per noun. Never commits and never sees a request."""

@@ -1,0 +1,93 @@
+"""Run folders with small drawn pictures, and the training child that works in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from greenroom.ml import events
+from greenroom.ml.config import TrainConfig
+
+SOURCES = Path(__file__).parents[2] / "src"
+SIZES = ((64, 64), (128, 64), (96, 96), (64, 128), (80, 64), (64, 64))
+
+
+def make(run_dir: Path, family_id: str, source: Path, **changes: Any) -> Path:
+    """A run folder as the studio lays it out: six pictures of several shapes, and a short run."""
+    (run_dir / "pictures").mkdir(parents=True)
+    pictures = []
+    for number, size in enumerate(SIZES):
+        image = Image.new("RGB", size, (40 * number, 200 - 30 * number, 120))
+        ImageDraw.Draw(image).ellipse((10, 10, 20 + 8 * number, 50), fill=(250, 30 * number, 0))
+        file = run_dir / "pictures" / f"{number:04d}.png"
+        image.save(file)
+        pictures.append(
+            {
+                "file": f"pictures/{file.name}",
+                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "caption": f"KIA_01, a red thing{' in a very odd place' * number}",
+            }
+        )
+    (run_dir / "manifest.json").write_text(json.dumps({"pictures": pictures}))
+    configure(run_dir, family_id, source, **changes)
+    return run_dir
+
+
+def configure(run_dir: Path, family_id: str, source: Path, **changes: Any) -> TrainConfig:
+    """Write the run's config; alpha differs from rank, so that a lost alpha cannot hide."""
+    config = TrainConfig(
+        **{
+            "name": "Kia",
+            "trigger": "KIA_01",
+            "base_family": family_id,
+            "base_source": str(source),
+            "resolution_px": 64,
+            "steps": 12,
+            "batch_size": 2,
+            "learning_rate": 1e-2,
+            "warmup_steps": 2,
+            "lr_schedule": "cosine",
+            "rank": 4,
+            "alpha": 3.0,
+            "caption_dropout": 0.3,
+            "checkpoint_every": 4,
+            "seed": 5,
+            **changes,
+        }
+    )
+    (run_dir / "config.json").write_text(config.model_dump_json())
+    return config
+
+
+def start(run_dir: Path, **environment: str) -> subprocess.Popen[str]:
+    """The training child, its events on stdout."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "greenroom.ml.train", str(run_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def finish(run_dir: Path) -> list[events.Event]:
+    """Run the child to its end, which must be a good one; returns what it told."""
+    child = start(run_dir)
+    out, err = child.communicate(timeout=240)
+    assert child.returncode == 0, err
+    return [events.parse(line) for line in out.splitlines()]
+
+
+def exported(run_dir: Path) -> dict[str, str]:
+    """sha256 of each exported file."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted((run_dir / "export").iterdir())
+    }
