@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
-from tests_unit_pictures import draw, write_base
+from tests_unit_pictures import draw_folder, write_base
 
 from greenroom import files
 from greenroom import settings as settings_module
 from greenroom.db import session as db
-from greenroom.db.models import Actor, Workspace
+from greenroom.db.models import Actor, Base, Workspace
 from greenroom.ml.config import TrainConfig
 from greenroom.settings import Settings
 from greenroom.studio import actors, bases, images, recipes, workspaces
 from greenroom.studio.bases import BaseInfo
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with KIA's six pictures in it, made once, as decoding takes time."""
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GREENROOM_HOME", str(root / "home"))
+        settings_module.current.cache_clear()
+        settings = settings_module.current()
+        with db.session(settings) as session:
+            bases.add(session, "tiny", write_base(root / "tiny"))
+            made = actors.create(
+                session,
+                workspaces.default(session),
+                kind="character",
+                name="KIA",
+                trigger="KIA_01",
+                base="tiny",
+            )
+            images.add_folder(session, files.store(settings), made, draw_folder(root / "pictures"))
+        db.engine(settings).dispose()
+        settings_module.current.cache_clear()
+    return root / "home"
+
+
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Settings]:
+    """An empty home, or a copy of the template where the test uses `actor`."""
+    if "actor" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("template"), tmp_path / "home")
     monkeypatch.setenv("GREENROOM_HOME", str(tmp_path / "home"))
     settings_module.current.cache_clear()
     yield settings_module.current()
@@ -45,28 +75,25 @@ def workspace(session: Session) -> Workspace:
 
 @pytest.fixture
 def base(session: Session, tmp_path: Path) -> BaseInfo:
-    return bases.add(session, "tiny", write_base(tmp_path / "tiny"))
+    folder = write_base(tmp_path / "tiny")
+    row = session.get(Base, "tiny")
+    if row is None:
+        return bases.add(session, "tiny", folder)
+    row.source = str(folder)
+    session.flush()
+    return bases.find(session, "tiny")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Six pictures, four of them with a caption, one of those with the trigger in it already."""
-    made = tmp_path / "pictures"
-    made.mkdir()
-    for number in range(6):
-        draw(made / f"kia-{number}.{'jpg' if number % 2 else 'png'}", number)
-    for number in range(3):
-        (made / f"kia-{number}.txt").write_text(f"a woman, picture {number}", encoding="utf-8")
-    (made / "kia-3.txt").write_text("KIA_01, laughing", encoding="utf-8")
-    return made
+    return draw_folder(tmp_path / "pictures")
 
 
 @pytest.fixture
-def actor(session: Session, store: files.Store, workspace: Workspace, base: BaseInfo, folder: Path) -> Actor:
+def actor(session: Session, workspace: Workspace, base: BaseInfo, folder: Path) -> Actor:
     """A draft with the six pictures of `folder`."""
-    made = actors.create(session, workspace, kind="character", name="KIA", trigger="KIA_01", base="tiny")
-    images.add_folder(session, store, made, folder)
-    return made
+    return actors.find(session, workspace, "KIA_01")
 
 
 @pytest.fixture

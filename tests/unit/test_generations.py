@@ -99,7 +99,7 @@ def test_a_prompt_without_actors_is_drawn_on_the_starter(plan: Plans, starter: N
 
 
 def test_an_unknown_trigger_lists_near_ones(plan: Plans, kia: Actor) -> None:
-    with pytest.raises(UnknownTrigger, match="No actor has the trigger @KIA_02. Did you mean @KIA_01"):
+    with pytest.raises(UnknownTrigger, match=r"No actor has the trigger @KIA_02\. Did you mean @KIA_01"):
         plan("@KIA_02 laughing")
     with pytest.raises(UnknownTrigger, match="The trigger of kia is @KIA_01"):
         plan("@kia laughing")

@@ -163,7 +163,8 @@ def test_record_takes_plain_mappings_and_trainings_of_another_session(
     with db.session(settings) as other:
         said = {"event": "progress", "phase": "train", "step": 7, "total_steps": 300, "seconds": 1.0}
         trainings.record(other, training, said)
-    assert trainings.find(session, training.id).step == 7
+    with db.session(settings) as other:
+        assert trainings.find(other, training.id).step == 7
 
 
 def test_complete_needs_a_worker(session: Session, actor: Actor, config: Config) -> None:

@@ -29,3 +29,14 @@ def draw(file: Path, seed: int, size: tuple[int, int] = (96, 80)) -> Path:
         pen.ellipse((x, y, x + 20, y + 20), fill=tuple(rng.randbytes(3)))
     image.save(file, quality=95) if file.suffix == ".jpg" else image.save(file)
     return file
+
+
+def draw_folder(folder: Path) -> Path:
+    """Six pictures, four of them with a caption, one of those with the trigger in it already."""
+    folder.mkdir()
+    for number in range(6):
+        draw(folder / f"kia-{number}.{'jpg' if number % 2 else 'png'}", number)
+    for number in range(3):
+        (folder / f"kia-{number}.txt").write_text(f"a woman, picture {number}", encoding="utf-8")
+    (folder / "kia-3.txt").write_text("KIA_01, laughing", encoding="utf-8")
+    return folder

@@ -250,9 +250,6 @@ def _how_to_use(config: TrainConfig, card: Card, files: Mapping[str, Any]) -> di
         f"num_inference_steps={steps}",
         f"guidance_scale={card.default_guidance:g}",
     ]
-    if card.prediction == "x0-flow":
-        # NOTE: Z-Image's pipeline makes its own sigmas a list, which the UniPC scheduler cannot multiply.
-        call.append(f"sigmas=numpy.linspace(1, 1 / {steps}, {steps})")
     use: dict[str, Any] = {
         "prompt": f"{config.trigger}, …",
         "weight": 1.0,

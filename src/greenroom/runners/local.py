@@ -23,6 +23,11 @@ ORPHAN_PATIENCE_S = 20.0
 _DEFAULTS = {
     # NOTE: beside a busy neighbour, spinning OpenMP threads make a step ten times slower than sleeping ones.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # NOTE: glibc gives large blocks back to the kernel after each use, and every step faults the same pages in again;
+    # keeping them makes a training step on a CPU twice as fast. Other allocators do not read these.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -108,8 +108,9 @@ def loss(model: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
 class Shards:
     """Latents and attributes of every shard rendered so far; encodes new ones once and keeps the result."""
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
+    def __init__(self, data: Path, styles: list[str]) -> None:
+        self.data, self.styles = data, styles
+        self.chosen: list[int] = []  # places of the pictures in the wanted styles
         self.latents: list[np.ndarray] = []
         self.attributes: list[Attributes] = []
         self.names: list[str] = []
@@ -128,7 +129,13 @@ class Shards:
                 np.save(staged, latents.half().numpy())
                 os.replace(staged, cached)
             self.latents.append(np.load(cached, mmap_mode="r"))
-            self.attributes += read_attributes(path.with_suffix(".jsonl"))
+            described = read_attributes(path.with_suffix(".jsonl"))
+            self.chosen += [
+                len(self.attributes) + i
+                for i, each in enumerate(described)
+                if not self.styles or each.style in self.styles
+            ]
+            self.attributes += described
             self.names.append(path.name)
 
     def batch(
@@ -136,8 +143,7 @@ class Shards:
     ) -> Batch:
         """The batch of this step; the same for the same (seed, step) and shards."""
         rng = Random(f"{seed}/{step}")
-        count = overfit or len(self.attributes)
-        chosen = [rng.randrange(count) for _ in range(size)]
+        chosen = [self.chosen[rng.randrange(overfit or len(self.chosen))] for _ in range(size)]
         per_shard = len(self.latents[0])
         latents = np.stack([self.latents[i // per_shard][i % per_shard] for i in chosen])
         captions = [caption(self.attributes[i], Random(i) if overfit else rng) for i in chosen]
@@ -172,7 +178,7 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     run: Path = args.run
     run.mkdir(parents=True, exist_ok=True)
-    shards = Shards(args.data)
+    shards = Shards(args.data, [each for each in args.styles.split(",") if each])
     shards.refresh()
     tokenizer = _tokenizer(run, shards)
 
@@ -187,7 +193,7 @@ def train(args: argparse.Namespace) -> None:
     adam = torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     step, seen = _restore(run, model, ema, muon, adam)
 
-    started = saved = drawn = time.monotonic()
+    started = saved = drawn = logged = time.monotonic()
     window: list[float] = []
     while True:
         hours = (time.monotonic() - started) / 3600
@@ -218,10 +224,15 @@ def train(args: argparse.Namespace) -> None:
 
         window.append(value.item())
         if len(window) == args.log_every:
-            _log(run, step=step, seen=seen, loss=round(sum(window) / len(window), 4), hours=round(hours, 3),
-                 samples_a_second=round(len(window) * args.batch / (time.monotonic() - started), 1) if step else 0,
-                 pictures=len(shards.attributes))
-            window = []
+            _log(
+                run,
+                step=step,
+                seen=seen,
+                loss=round(sum(window) / len(window), 4),
+                samples_a_second=round(len(window) * args.batch / (time.monotonic() - logged), 1),
+                pictures=len(shards.chosen),
+            )
+            window, logged = [], time.monotonic()
         now = time.monotonic()
         if now - saved > args.save_minutes * 60:
             _save(run, model, ema, muon, adam, step, seen)
@@ -295,7 +306,7 @@ def _sheet(
     pipe = pipeline(ema.transformer, ema.embedding, tokenizer, shards.vae, decoder)
     prompts = None
     if args.overfit:
-        prompts = [caption(shards.attributes[i], Random(i)) for i in range(16)]
+        prompts = [caption(shards.attributes[i], Random(i)) for i in shards.chosen[:16]]
     draw_sheet(
         pipe, run / "sheets" / f"{seen:08d}.png", prompts=prompts,
         linear=None if decoder else (shards.basis, shards.mean),
@@ -313,6 +324,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="greenroom.ml.starter.train", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of the run's state, log and sheets")
     parser.add_argument("--data", type=Path, required=True, help="folder of rendered shards")
+    parser.add_argument("--styles", default="", help="styles to learn, with commas; empty: all that were rendered")
     parser.add_argument("--hours", type=float, default=3.0, help="stop after this long; the same command goes on")
     parser.add_argument("--samples", type=int, default=0, help="stop after this many pictures seen (0: no end)")
     parser.add_argument("--decay", type=float, default=0.0, help="share of --samples at the end with a falling rate")
