@@ -28,7 +28,7 @@ UNSEEN_PLACES = ("space", "underwater", "snow", "desert")
 CREDITS = {
     "adventurer": '"Adventurer" by Lisa Wischofsky, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
     "micah": '"Avatar Illustration System" by Micah Lanier, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
-    "toon-head": '"Toon Head" by Johan Melin, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
+    "toon-head": '"ToonHead" by Johan Melin, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
     "critters": '"Critters" by DiceBear, CC0 1.0',
     "sprouts": '"Sprouts" by DiceBear, CC0 1.0',
 }

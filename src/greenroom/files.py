@@ -107,9 +107,9 @@ class Store:
 
     def local_copy(self, key: str, to: Path) -> Path:
         """Copy the file to a path of this machine, in one step, and return the path."""
-        to.parent.mkdir(parents=True, exist_ok=True)
+        _made(to.parent)
         staged = to.with_name(f".{to.name}.{os.getpid()}.part")
-        with _storage_errors(key):
+        with _storage_errors(f"{to.name} (a copy of {key})"):
             try:
                 with staged.open("wb") as out:
                     for chunk in obstore.get(self._store, checked(key)).stream(min_chunk_size=_COPY_CHUNK):
@@ -198,7 +198,7 @@ def _made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"The store's folder {folder} cannot be made ({error.strerror or error}). "
+            f"The folder {folder} cannot be made ({error.strerror or error}). "
             "Unlock it, or set GREENROOM_HOME or GREENROOM_FILES_URL to another place."
         ) from error
     return folder

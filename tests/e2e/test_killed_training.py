@@ -21,14 +21,20 @@ def _arguments(juno: Path) -> list[str | Path]:
     return ["train", juno, "--name", "Juno", "--trigger", "JUNO_01", *commands.quick(STEPS), *more]
 
 
-def _wait_for_step(home: Path, step: int) -> None:
-    """Until the running training has told of that step."""
+def _told(home: Path) -> list[str]:
+    """What the unfinished training has told so far, in all its tries."""
+    return [
+        line for file in (home / "runs").glob("trn_*/events.jsonl") for line in file.read_text().splitlines()
+    ]
+
+
+def _wait_for_step(home: Path, step: int, *, after: int = 0) -> None:
+    """Until the running try has told of that step; after: how much the tries before it told."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        for events in (home / "runs").glob("trn_*/events.jsonl"):
-            for line in events.read_text().splitlines():
-                if '"train"' in line and json.loads(line)["step"] >= step:
-                    return
+        for line in _told(home)[after:]:
+            if '"train"' in line and line.endswith("}") and json.loads(line)["step"] >= step:
+                return
         time.sleep(0.02)
     raise AssertionError(f"step {step} was never reached")
 
@@ -52,8 +58,9 @@ def test_a_killed_and_a_stopped_run_end_with_the_bytes_of_an_unbroken_one(
     (actor,) = commands.run(home, "actors", "list", "--json").json["actors"]
     assert actor["state"] in ("queued", "training")
 
+    before = len(_told(home))
     stopped = commands.spawn(home, *_arguments(juno))
-    _wait_for_step(home, moments[1])
+    _wait_for_step(home, moments[1], after=before)
     stopped.send_signal(signal.SIGTERM)
     out, err = stopped.communicate(timeout=60)
     assert stopped.returncode == 130, err

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 from tests_unit_pictures import draw
 
+from greenroom.errors import StorageError
 from greenroom.settings import Settings
 from greenroom.studio import decode, inspecting
 from greenroom.studio.inspecting import Accepted, Refused, display_name, inspect, inspect_all
@@ -353,6 +354,21 @@ def test_memory_beyond_the_limit_is_a_reason_and_no_crash(
     )
     (tmp_path / "a.png").write_bytes(raw)
     assert "memory" in _refuse(tmp_path / "a.png")
+
+
+def test_a_full_disk_is_the_disks_fault_and_not_the_pictures(tmp_path: Path) -> None:
+    """On a real file system of 256 kB, where this machine lets us mount one."""
+    noise = Image.frombytes("RGB", (600, 600), os.urandom(600 * 600 * 3))
+    noise.save(tmp_path / "a.jpg", quality=90)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.system(f"mount -t tmpfs -o size=256k tmpfs '{disk}' 2>/dev/null") != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(StorageError, match="No space left on device"):
+            inspect(tmp_path / "a.jpg", "a.jpg", out=disk)
+    finally:
+        os.system(f"umount '{disk}'")
 
 
 def _launch_with_256_mb():  # type: ignore[no-untyped-def]

@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from greenroom import __version__
-from greenroom.cli import actors, bases, captions, check, demo, generate, terminal, train, worker
+from greenroom.cli import actors, bases, captions, check, demo, generate, serve, terminal, train, worker
 from greenroom.errors import Cancelled, GreenroomError, NotReady, WrongUse, summarise
 
 HELP = """A self-hosted studio for AI actors.
@@ -27,6 +27,7 @@ that you can name in any prompt.
 
 \b
   greenroom demo                                            see it work
+  greenroom serve --open                                    the studio in the browser
   greenroom train my_pictures/ --name KIA --trigger KIA_01  train an actor
   greenroom generate "@KIA_01 laughing, in space"           draw with it
 
@@ -62,6 +63,7 @@ def _options(
 
 
 app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("check")(check.check)

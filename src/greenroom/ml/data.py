@@ -182,7 +182,8 @@ def cache(
         tensors = _encode(run_dir, pictures, config, family=family, pipe=pipe, on_step=on_step)
         file.parent.mkdir(parents=True, exist_ok=True)
         safe.save(file, tensors, {"key": key})
-    on_step(len(pictures), len(pictures))
+    else:
+        on_step(len(pictures), len(pictures))
 
     def row(name: str) -> Tensor:
         return tensors[name].to(device)

@@ -20,6 +20,7 @@ def attach(denoiser: nn.Module, card: Card, config: TrainConfig) -> dict[str, nn
 
     Its first weights depend on config.seed alone; B is zero, so the base is unchanged until the first step.
     """
+    linears = [path for path, module in denoiser.named_modules() if isinstance(module, nn.Linear)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         denoiser.add_adapter(  # type: ignore[operator]
@@ -27,7 +28,7 @@ def attach(denoiser: nn.Module, card: Card, config: TrainConfig) -> dict[str, nn
                 r=config.rank,
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
-                target_modules=list(card.lora_targets),
+                target_modules=card.lora_layers(linears),
                 init_lora_weights=True,
             ),
             adapter_name=ADAPTER,

@@ -138,10 +138,12 @@ def memory(source: Path, card: Card, config: TrainConfig, number: torch.dtype) -
         parameters += elements
         if component.name == card.denoiser:
             largest = elements
-            for name, entry in entries:
-                layer, _, kind = name.rpartition(".")
-                if kind == "weight" and len(entry.shape) == 2 and layer.endswith(card.lora_targets):
-                    lora += config.rank * (entry.shape[0] + entry.shape[1])
+            linears = {
+                name.removesuffix(".weight"): entry.shape
+                for name, entry in entries
+                if name.endswith(".weight") and len(entry.shape) == 2
+            }
+            lora = sum(config.rank * sum(linears[layer]) for layer in card.lora_layers(linears))
     scale = (config.resolution_px / card.native_px) ** 2 * config.batch_size * number.itemsize / 4
     if config.gradient_checkpointing:
         scale *= CHECKPOINTED_SHARE

@@ -108,6 +108,33 @@ def rename(session: Session, actor: Actor, name: str) -> None:
     session.flush()
 
 
+def check_trigger(session: Session, workspace: Workspace, trigger: str) -> str:
+    """The trigger itself when a new actor of the workspace could have it. Raises BadTrigger or TriggerTaken."""
+    triggers.check(trigger)
+    _refuse_taken(session, workspace.id, trigger)
+    return trigger
+
+
+def set_base(session: Session, actor: Actor, base_id: str) -> None:
+    """Choose the base that the next version is trained on. Raises UnknownBase, BaseMissing, AlreadyTraining."""
+    if actor.base == base_id:
+        return
+    trainings.refuse_live(session, actor, "Let it end or cancel it before it gets another base")
+    actor.base = bases.find(session, base_id).id
+    session.flush()
+
+
+def use_version(session: Session, actor: Actor, training: Training) -> None:
+    """Make prompts use that version from now on. Raises WrongState when it has no weights."""
+    if training.actor_id != actor.id or training.lora_key is None:
+        raise WrongState(
+            f"Version {training.version} of {actor.name} is {training.state} and has no weights. "
+            "Choose a version that is done."
+        )
+    actor.active_training_id = training.id
+    session.flush()
+
+
 def delete(session: Session, actor: Actor) -> None:
     """Move an actor to the trash; nothing is erased and its trigger is free. Raises AlreadyTraining."""
     trainings.refuse_live(session, actor, "Cancel the training first, then delete it")

@@ -108,6 +108,27 @@ def replace(session: Session, actor: Actor, find: str, replace: str) -> list[Cha
     return _apply(session, preview_replace(session, actor, find, replace))
 
 
+def preview_prepend(session: Session, actor: Actor, words: str) -> list[Change]:
+    """What prepend would change. Raises BadCaption when there is nothing to put in front."""
+    front = caption_files.clean(words).rstrip(", ")
+    if not front:
+        raise BadCaption("There is nothing to put in front. Give the words.")
+
+    def change(text: str) -> str:
+        # The trigger keeps its place at the very front.
+        if text == actor.trigger or text.startswith(f"{actor.trigger},"):
+            rest = text.removeprefix(actor.trigger).lstrip(", ")
+            return ", ".join(part for part in (actor.trigger, front, rest) if part)
+        return f"{front}, {text}"
+
+    return _changes(session, actor, change)
+
+
+def prepend(session: Session, actor: Actor, words: str) -> list[Change]:
+    """Put words in front of every caption, after the trigger, as one bulk edit."""
+    return _apply(session, preview_prepend(session, actor, words))
+
+
 def set_all(session: Session, texts: Sequence[tuple[Picture, str]], *, source: CaptionSource) -> list[Change]:
     """Give many pictures new captions as one bulk edit that can be undone as a whole."""
     changes = []

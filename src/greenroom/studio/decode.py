@@ -1,8 +1,8 @@
 """Decodes one untrusted picture into a clean upright RGB PNG, in a child process under limits.
 
 Runs as `python -m greenroom.studio.decode`: a JSON request a line on stdin, a JSON answer a line on stdout.
-Knows files and pixels; knows nothing of the database, of settings or of who asked. Every answer is either
-{"reason": sentence} or the facts of the picture.
+Knows files and pixels; knows nothing of the database, of settings or of who asked. Every answer is the facts
+of the picture, {"reason": sentence} when it is refused, or {"storage": words} when there was no writing it.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def answer(path: str, max_pixels: int, min_side_px: int, out: str | None, stem: 
         return _facts(Path(path), max_pixels, min_side_px, Path(out) if out else None, stem)
     except _RefusedError as refused:
         return {"reason": str(refused)}
+    except _UnwritableError as error:
+        return {"storage": str(error)}
     except MemoryError:
         return {"reason": "It needs more memory to decode than is allowed. Save it smaller and add it again."}
     except Exception as error:  # noqa: BLE001 - the edge of a process that exists to meet broken files
@@ -77,6 +79,10 @@ def answer(path: str, max_pixels: int, min_side_px: int, out: str | None, stem: 
 
 class _RefusedError(Exception):
     """The sentence that says why a picture is refused."""
+
+
+class _UnwritableError(Exception):
+    """What the system said when the clean picture was written: the disk's fault, not the picture's."""
 
 
 def _facts(path: Path, max_pixels: int, min_side_px: int, out: Path | None, stem: str) -> dict[str, Any]:
@@ -104,7 +110,10 @@ def _facts(path: Path, max_pixels: int, min_side_px: int, out: Path | None, stem
         "notes": notes,
     }
     if out is not None:
-        facts["sha256"] = _write(clean, out, stem)
+        try:
+            facts["sha256"] = _write(clean, out, stem)
+        except OSError as error:
+            raise _UnwritableError(error.strerror or str(error)) from error
     return facts
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from greenroom.db.models import Actor, Generation, Job, JobKind, MadePicture, RunState, Training, Workspace
-from greenroom.errors import BadPrompt, Conflict, UnknownGeneration, UnknownTrigger, WrongState
+from greenroom.db.models import Actor, Generation, Job, JobKind, MadePicture, RunState, Training, Workspace, now
+from greenroom.errors import BadPrompt, Conflict, UnknownGeneration, UnknownPicture, UnknownTrigger, WrongState
 from greenroom.ml.config import GenerateConfig, LoraUse
 from greenroom.ml.families import CARDS
 from greenroom.studio import bases, caption_files, jobs, near, triggers
@@ -215,6 +215,50 @@ def pictures(session: Session, generation: Generation) -> list[MadePicture]:
             .order_by(MadePicture.seed, MadePicture.created_at)
         )
     )
+
+
+def recent(
+    session: Session, workspace: Workspace, *, search: str = "", before: str | None = None, limit: int = 48
+) -> list[MadePicture]:
+    """Pictures that were drawn, newest first, without deleted ones.
+
+    search: words that the prompt must hold. before: id of the last picture of the page before.
+    """
+    wanted = (
+        select(MadePicture)
+        .join(Generation, Generation.id == MadePicture.generation_id)
+        .where(Generation.workspace_id == workspace.id, MadePicture.deleted_at.is_(None))
+        .order_by(MadePicture.created_at.desc(), MadePicture.id.desc())
+        .limit(limit)
+    )
+    for word in search.split()[:8]:
+        wanted = wanted.where(MadePicture.prompt.icontains(word, autoescape=True))
+    last = session.get(MadePicture, before) if before else None
+    if last is not None:
+        wanted = wanted.where(
+            tuple_(MadePicture.created_at, MadePicture.id) < tuple_(last.created_at, last.id)
+        )
+    return list(session.scalars(wanted))
+
+
+def find_picture(session: Session, workspace: Workspace, picture_id: str) -> MadePicture:
+    """A picture that was drawn, deleted or not. Raises UnknownPicture."""
+    made = session.get(MadePicture, picture_id)
+    if made is None or find(session, made.generation_id).workspace_id != workspace.id:
+        raise UnknownPicture(f"There is no picture {picture_id[:40]!r}. Look it up again.")
+    return made
+
+
+def delete_picture(session: Session, made: MadePicture) -> None:
+    """Hide a picture; its file stays, so that it can be restored."""
+    made.deleted_at = made.deleted_at or now()
+    session.flush()
+
+
+def restore_picture(session: Session, made: MadePicture) -> None:
+    """Show a deleted picture again."""
+    made.deleted_at = None
+    session.flush()
 
 
 def complete(session: Session, generation: Generation) -> None:

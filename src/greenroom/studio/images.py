@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from greenroom import files
 from greenroom.db.models import Actor, Caption, CaptionSource, Picture, new_id, now
-from greenroom.errors import BadCaption, TooFewImages, TooManyImages
+from greenroom.errors import BadCaption, TooFewImages, TooManyImages, UnknownPicture
 from greenroom.settings import current
 from greenroom.studio import captions, triggers, uploads
 from greenroom.studio.inspecting import Accepted, Inspected, Refused, display_name, inspect, inspect_all
@@ -28,8 +28,10 @@ __all__ = [
     "add",
     "add_folder",
     "display_name",
+    "find",
     "inspect",
     "list_",
+    "restore",
 ]
 
 
@@ -94,6 +96,22 @@ def remove(session: Session, picture: Picture) -> None:
     """Take a picture out of the set; its file stays for the versions that used it."""
     picture.removed_at = now()
     session.flush()
+
+
+def find(session: Session, actor: Actor, picture_id: str, *, removed: bool = False) -> Picture:
+    """A picture of the actor's set; with `removed`, one that was taken out too. Raises UnknownPicture."""
+    picture = session.get(Picture, picture_id)
+    if picture is None or picture.actor_id != actor.id or (picture.removed_at is not None and not removed):
+        raise UnknownPicture(f"{actor.name} has no picture {picture_id[:40]!r}. Look at the set again.")
+    return picture
+
+
+def restore(session: Session, actor: Actor, picture: Picture) -> None:
+    """Put a picture that was taken out back into the set. Raises TooManyImages."""
+    if picture.removed_at is not None:
+        _check_most(len(list_(session, actor)) + 1, actor.name)
+        picture.removed_at = None
+        session.flush()
 
 
 def judge(given: Sequence[Upload], scratch: Path | None, *, existing: Iterable[Picture] = ()) -> list[Judged]:

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import greenroom
+from greenroom.errors import StorageError
 from greenroom.settings import current
 
 WALL_S = 120
@@ -71,7 +72,8 @@ def inspect(source: Path | bytes, name: str, *, out: Path | None = None) -> Insp
 def inspect_all(sources: Sequence[tuple[Path, str]], *, out: Path | None = None) -> Iterator[Inspected]:
     """Judge many files, in their order; each result comes as soon as it and those before it are known.
 
-    With `out` the clean pictures are written there as NNNN.png and NNNN.webp, by their place in `sources`.
+    With `out` the clean pictures are written there as NNNN.png and NNNN.webp, by their place in `sources`;
+    raises StorageError when they cannot be.
     """
     limits = current()
     with _children(min(len(sources), os.cpu_count() or 1, _MOST_CHILDREN)) as pool:
@@ -95,6 +97,12 @@ def inspect_all(sources: Sequence[tuple[Path, str]], *, out: Path | None = None)
                     "stem": stem,
                 },
             )
+            if "storage" in facts:
+                # Every other file would fail the same way, and none of them is to blame.
+                raise StorageError(
+                    f"There is no room to work on {shown} ({facts['storage']}). "
+                    "Free some disk space and do it again."
+                )
             if "reason" in facts:
                 return Refused(name=shown, reason=facts["reason"])
             return Accepted(

@@ -88,6 +88,7 @@ class _Recorder:
         self.failed: events.Failed | None = None
         self._phase = ""
         self._recorded_at = 0.0
+        self._held: events.Progress | None = None
         self._samples: dict[int, list[str]] = {}
 
     def __call__(self, line: str) -> None:
@@ -102,24 +103,28 @@ class _Recorder:
             self.failed = event
             return  # the job's end records it, with its reason
         self.watch.on_event(event)
-        if self._is_due(event):
-            with db.session(self.settings) as session:
-                training = trainings.find(session, self.training.id)
-                trainings.record(session, training, event)
-                if isinstance(event, events.Sample):
-                    self._keep(event)
-                    keys = self._samples[event.step]
-                    trainings.add_checkpoint_files(session, training, event.step, sample_keys=keys)
+        if isinstance(event, events.Progress) and not self._is_due(event):
+            self._held = event
+            return
+        if isinstance(event, events.Sample):
+            self._keep(event)
+        with db.session(self.settings) as session:
+            training = trainings.find(session, self.training.id)
+            if self._held is not None and not isinstance(event, events.Progress):
+                trainings.record(session, training, self._held)  # a saved step is never ahead of the told one
+            trainings.record(session, training, event)
+            if isinstance(event, events.Sample):
+                keys = self._samples[event.step]
+                trainings.add_checkpoint_files(session, training, event.step, sample_keys=keys)
+        self._held = None
 
     def _keep(self, event: events.Sample) -> None:
         key = files.sample_key(self.training.actor_id, self.training.id, event.step, event.index)
         self.store.put(key, self.run_dir / event.file)
         self._samples.setdefault(event.step, []).append(key)
 
-    def _is_due(self, event: events.Event) -> bool:
-        """Every event but progress; progress twice a second, at each new phase and at its end."""
-        if not isinstance(event, events.Progress):
-            return True
+    def _is_due(self, event: events.Progress) -> bool:
+        """Twice a second, at each new phase and at its end."""
         is_new = event.phase != self._phase or event.step == event.total_steps
         if not is_new and time.monotonic() - self._recorded_at < RECORD_EVERY_S:
             return False

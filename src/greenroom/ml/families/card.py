@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 KeyFormat = Literal["diffusers", "kohya"]
+
+_BLOCK = re.compile(r"transformer_blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,14 @@ class Card:
     lora_targets: tuple[str, ...]
     """Suffixes of the attention and feed-forward linears, as peft matches them."""
 
+    idle_in_last_block: tuple[str, ...] = ()
+    """Those of them whose output nothing reads in the last of `transformer_blocks`: they could not learn."""
+
     default_steps: int
     default_guidance: float
+    guidance_argument: str = "guidance_scale"
+    """What the stock pipeline calls the guidance."""
+
     text_max_tokens: int
     prediction: Literal["flow", "epsilon", "x0-flow"]
     """What the network predicts; an epsilon family may hold v-prediction bases (its scheduler says which)."""
@@ -44,4 +54,25 @@ class Card:
     """modelspec.architecture without the trailing /lora."""
 
     activation_bytes: int
-    """Measured: what one float32 training sample of native_px keeps for the backward pass."""
+    """What one float32 training sample of native_px keeps for the backward pass."""
+
+    is_activation_measured: bool = True
+    """False: an estimate, never checked on a device with the real weights."""
+
+    objective: str = ""
+    """The loss and how noise levels are drawn, in words."""
+
+    prompt_style: str = ""
+    """What captions and prompts should look like."""
+
+    advice: str = ""
+    """On which of its bases to train and on which to draw."""
+
+    def lora_layers(self, linears: Iterable[str]) -> list[str]:
+        """Those of the denoiser's linears, by path, that a LoRA changes, in the order given."""
+        wanted = tuple(f".{target}" for target in self.lora_targets)
+        layers = [path for path in linears if path.endswith(wanted)]
+        numbers = [int(match[1]) for path in layers if (match := _BLOCK.match(path))]
+        last = f"transformer_blocks.{max(numbers, default=0)}."
+        idle = tuple(f".{target}" for target in self.idle_in_last_block)
+        return [path for path in layers if not (idle and path.startswith(last) and path.endswith(idle))]

@@ -1,4 +1,4 @@
-"""Trains the decoder half of the starter's autoencoder: from latents back to clean 256 px drawings. Resumable.
+"""Trains the decoder half of the starter's autoencoder: from latents back to clean drawings. Resumable.
 
     nice -n 19 python -m greenroom.ml.starter.train_decoder --run runs/starter/decoder --data runs/starter/data --hours 0.5
 
@@ -34,12 +34,14 @@ def loss(drawn: Tensor, wanted: Tensor) -> Tensor:
 
 def crops(pictures: np.ndarray, cells: int, count: int, rng: np.random.Generator) -> Tensor:
     """`count` random windows of whole latent cells, float (B, 3, s, s) in [-1, 1]."""
-    side, last = cells * codec.CELL_PX, codec.PICTURE_PX // codec.CELL_PX - cells
+    step = pictures.shape[1] * codec.CELL_PX // codec.PICTURE_PX  # pixels of a cell in the renders
+    side, last = cells * step, codec.PICTURE_PX // codec.CELL_PX - cells
     out = np.empty((count, side, side, 3), np.uint8)
     for i in range(count):
-        row, column = (int(rng.integers(0, last + 1)) * codec.CELL_PX for _ in range(2))
+        row, column = (int(rng.integers(0, last + 1)) * step for _ in range(2))
         out[i] = pictures[int(rng.integers(0, len(pictures))), row : row + side, column : column + side]
-    return codec.to_pixels(out)
+    pixels = torch.tensor(out).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return F.interpolate(pixels, size=(cells * codec.CELL_PX,) * 2, mode="area")
 
 
 def psnr(drawn: Tensor, wanted: Tensor) -> float:
@@ -146,8 +148,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--hours", type=float, default=0.5)
-    parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--cells", type=int, default=6, help="side of a crop in latent cells")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=8, help="side of a crop in latent cells")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--noise", type=float, default=0.01, help="largest noise on raw latents")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

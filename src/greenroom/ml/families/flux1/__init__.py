@@ -1,0 +1,1 @@
+"""One base family: card.py has its facts, model.py its code."""
