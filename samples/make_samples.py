@@ -45,20 +45,19 @@ class Shot:
 def main() -> None:
     """Write both folders."""
     juno = data.Identity(
-        style="adventurer",
+        style="toon-head",
         kind="woman",
         words={
-            "hair": "pigtails",
-            "hair_colour": "purple",
-            "eyewear": "round glasses",
-            "skin": "dark skin",
-            "clothes": "hoodie",
-            "clothes_colour": "yellow",
+            "hair": "a bun",
+            "hair_colour": "green",
+            "skin": "light skin",
+            "clothes": "turtleneck",
+            "clothes_colour": "purple",
         },
         choice=0,
     )
     assert data.is_held_out(juno), "the starter must not have seen the character"
-    _write("character-juno", _character(juno, 14), ("adventurer",))
+    _write("character-juno", _character(juno, 14), ("toon-head",))
     _write("style-riso", _style(12), ("adventurer", "micah", "toon-head", "critters", "sprouts"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from greenroom.errors import StorageError, WrongUse
@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     max_caption_chars: int = Field(default=2_000, gt=0)
     lease_s: int = Field(default=60, gt=0)
     """How long a worker may be silent before its job is given to another."""
+    hub_url: str = ""
+    """Where bases are fetched from; empty means huggingface.co."""
+    hub_token: SecretStr = Field(default=SecretStr(""), validation_alias="HF_TOKEN")
+    """The hub's token for gated bases. The one setting that is not GREENROOM_…: other tools read it too."""
 
     @property
     def database(self) -> str:
@@ -49,6 +53,11 @@ class Settings(BaseSettings):
     def files(self) -> str:
         """The store's URL in force."""
         return self.files_url or (self.home_folder / "files").as_uri()
+
+    @property
+    def bases(self) -> Path:
+        """Where bases that were fetched from the hub live: bases/<base id>."""
+        return self.home_folder / "bases"
 
     @property
     def runs(self) -> Path:

@@ -33,7 +33,7 @@ def test_the_same_seed_draws_the_same_bytes_cold_and_warm(studio: Path, tmp_path
     assert [image["seed"] for image in images] == [7, 8]
     assert images[0]["prompt"] == "JUNO_01 laughing, in space"
     with Image.open(images[0]["path"]) as picture:
-        assert picture.size == (256, 256)
+        assert picture.size == (128, 128)
         assert "JUNO_01 laughing" in picture.info["parameters"]
         assert json.loads(picture.info["greenroom"])
 

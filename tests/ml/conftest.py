@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from greenroom.ml.families.sd15 import model as sd15
-from greenroom.ml.families.starter import model as starter
+from greenroom.ml import families
 
 torch.set_num_threads(1)  # toys are faster so, and the tests may have a busy neighbour
 
@@ -17,6 +17,6 @@ torch.set_num_threads(1)  # toys are faster so, and the tests may have a busy ne
 def tiny_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Family id -> a saved toy base."""
     root = tmp_path_factory.mktemp("bases")
-    starter.tiny(root / "starter")
-    sd15.tiny(root / "sd15")
-    return {"starter": root / "starter", "sd15": root / "sd15"}
+    for family_id in families.CARDS:
+        importlib.import_module(f"greenroom.ml.families.{family_id}.model").tiny(root / family_id)
+    return {family_id: root / family_id for family_id in families.CARDS}

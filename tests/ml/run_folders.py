@@ -71,7 +71,7 @@ def start(run_dir: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "greenroom.ml.train", str(run_dir)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=(run_dir / "stderr.txt").open("ab"),
         text=True,
         env={**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1", **environment},
     )
@@ -80,14 +80,15 @@ def start(run_dir: Path, **environment: str) -> subprocess.Popen[str]:
 def finish(run_dir: Path) -> list[events.Event]:
     """Run the child to its end, which must be a good one; returns what it told."""
     child = start(run_dir)
-    out, err = child.communicate(timeout=240)
-    assert child.returncode == 0, err
+    out, _ = child.communicate()
+    assert child.returncode == 0, (run_dir / "stderr.txt").read_text()[-2000:]
     return [events.parse(line) for line in out.splitlines()]
 
 
 def exported(run_dir: Path) -> dict[str, str]:
-    """sha256 of each exported file."""
+    """sha256 of each exported file but the model card, which tells the version of the code as well."""
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted((run_dir / "export").iterdir())
+        if file.name != "model-card.json"
     }

@@ -23,6 +23,7 @@ from greenroom.ml.generate import draw
 from greenroom.ml.warm import WarmBase
 
 FAMILIES = sorted(families.CARDS)
+KOHYA = {"sd15", "sdxl"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -46,13 +47,15 @@ def call(pipe: Any, wanted: GenerateConfig) -> Image.Image:
     extra = (
         {"sigmas": np.linspace(1, 1 / wanted.steps, wanted.steps)} if wanted.base_family == "starter" else {}
     )
+    extra[families.CARDS[wanted.base_family].guidance_argument] = wanted.guidance
+    if wanted.base_family == "qwen_image":
+        extra["negative_prompt"] = " "  # or this pipeline would not guide at all
     return pipe(
         **extra,
         prompt=wanted.prompt,
         height=wanted.height_px,
         width=wanted.width_px,
         num_inference_steps=wanted.steps,
-        guidance_scale=wanted.guidance,
         generator=torch.Generator().manual_seed(wanted.seed),
     ).images[0]
 
@@ -112,7 +115,7 @@ def test_only_bases_that_have_it_get_the_kohya_file(tiny: tuple[str, Path], tmp_
     folder = exported(tmp_path, family_id, source)
     names = {path.name for path in folder.iterdir()}
     common = {"lora.safetensors", "losses.json", "model-card.json"}
-    assert names == common | ({"lora-kohya.safetensors"} if family_id == "sd15" else set())
+    assert names == common | ({"lora-kohya.safetensors"} if family_id in KOHYA else set())
 
 
 def test_the_kohya_file_has_the_runs_alpha(tmp_path: Path) -> None:
@@ -148,7 +151,7 @@ def test_metadata_tell_other_tools_what_it_is(tiny: tuple[str, Path], tmp_path: 
             "modelspec.trigger_phrase": "KIA_01",
             "modelspec.date": "2026-11-24T12:00:00+00:00",
             "ss_output_name": "Kia",
-            "ss_base_model_version": "sd_v1" if family_id == "sd15" else card.architecture,
+            "ss_base_model_version": export.KOHYA_VERSIONS.get(card.architecture, card.architecture),
             "ss_network_module": "networks.lora",
             "ss_network_dim": "4",
             "ss_network_alpha": "3.0",
@@ -208,8 +211,8 @@ def test_the_model_card_has_the_hashes_of_all_that_made_it(tiny: tuple[str, Path
         assert facts["bytes"] == len(data)
     assert story["training"]["loss_mean_of_last_50_steps"] == 0.375
     assert json.loads((folder / "losses.json").read_text()) == [0.5, 0.25]
-    assert ("comfyui_a1111_forge" in story["how_to_use"]) == (family_id == "sd15")
-    assert ("note" in story["how_to_use"]) == (family_id != "sd15")  # alpha differs from rank here
+    assert ("comfyui_a1111_forge" in story["how_to_use"]) == (family_id in KOHYA)
+    assert ("note" in story["how_to_use"]) == (family_id not in KOHYA)  # alpha differs from rank here
 
 
 def test_weights_of_a_half_precision_training_are_exported_in_full(tmp_path: Path) -> None:

@@ -135,9 +135,14 @@ def test_the_average_follows_the_weights_ever_slower() -> None:
 
 def test_swapped_weights_come_back_even_after_an_error() -> None:
     weights = {"a": nn.Parameter(torch.zeros(2))}
-    with pytest.raises(KeyError), lora.swapped(weights, {"a": torch.ones(2)}):
-        assert torch.equal(weights["a"], torch.ones(2))
-        raise KeyError
+
+    def fail() -> None:
+        with lora.swapped(weights, {"a": torch.ones(2)}):
+            assert torch.equal(weights["a"], torch.ones(2))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert torch.equal(weights["a"], torch.zeros(2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,13 @@ from torch import Tensor
 
 from greenroom.ml import export, families, lora
 from greenroom.ml.config import GenerateConfig, TrainConfig
-from greenroom.ml.families.sd15 import model as sd15
-from greenroom.ml.families.starter import model as starter
 
-TINY = {"starter": starter.tiny, "sd15": sd15.tiny}
 CPU = torch.device("cpu")
 
 
 def base(folder: Path, family_id: str) -> Path:
     """A saved toy base."""
-    TINY[family_id](folder)
+    importlib.import_module(f"greenroom.ml.families.{family_id}.model").tiny(folder)
     if family_id == "starter":
         # Random weights decode every latent to black, which would make all pictures equal.
         vae = AutoencoderTiny.from_pretrained(folder / "vae")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,34 @@ def test_the_family_is_read_off_the_folder(session: Session, tmp_path: Path) -> 
     added = bases.add(session, "my-sd", sd15)
     assert (added.family, added.native_px, added.built_in) == ("sd15", 512, False)
     assert bases.add(session, "z", write_base(tmp_path / "z")).family == "starter"
+
+
+@pytest.mark.parametrize("family", sorted(CARDS))
+def test_every_family_is_told_by_its_pipeline(session: Session, tmp_path: Path, family: str) -> None:
+    folder = write_base(tmp_path / "b", CARDS[family].pipeline)
+    if family != "starter":
+        index = {"_class_name": CARDS[family].pipeline, "vae": ["diffusers", "AutoencoderKL"]}
+        (folder / "model_index.json").write_text(json.dumps(index))
+    added = bases.add(session, "b", folder)
+    assert (added.family, added.native_px) == (family, CARDS[family].native_px)
+    assert added.size_bytes == sum(file.stat().st_size for file in folder.rglob("*.*"))
+
+
+def test_a_half_copied_base_is_refused_with_the_file(session: Session, tmp_path: Path) -> None:
+    folder = write_base(tmp_path / "b")
+    file = folder / "unet" / "model.safetensors"
+    header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    whole = struct.pack("<Q", len(header)) + header + bytes(16)
+    for damaged in (whole[:-1], whole + b"x", whole[:20], whole[:5], b""):
+        file.write_bytes(damaged)
+        with pytest.raises(BadBase, match=r"unet/model\.safetensors"):
+            bases.add(session, "b", folder)
+    file.write_bytes(whole)
+    (folder / "unet" / "big-00001-of-00002.safetensors").write_bytes(whole)
+    with pytest.raises(BadBase, match=r"unet lacks big-00002-of-00002\.safetensors"):
+        bases.add(session, "b", folder)
+    (folder / "unet" / "big-00002-of-00002.safetensors").write_bytes(whole)
+    bases.add(session, "b", folder)
 
 
 def test_an_unknown_layout_can_be_named_by_the_person(session: Session, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
+from greenroom import files
 from greenroom.db.models import Actor, CaptionSource, Picture
 from greenroom.errors import BadCaption, EditedMeanwhile, NotFound
 from greenroom.studio import captions, images
@@ -149,3 +150,44 @@ def test_undo_gives_back_the_very_captions_before_any_replacement(
     if captions.replace(session, actor, find, by):
         captions.undo(session, actor)
     assert _texts(session, actor) == before
+
+
+def test_generated_captions_fill_the_empty_ones_trigger_in_front(
+    session: Session, store: files.Store, actor: Actor
+) -> None:
+    empty = images.list_(session, actor)[4:]
+    changes = captions.preview_generate(session, store, actor)
+    assert {change.picture.id for change in changes} <= {picture.id for picture in empty}
+    assert _texts(session, actor) == AFTER_UPLOAD
+    assert captions.generate(session, store, actor) == changes
+    for change in changes:
+        newest = captions.latest(session, change.picture)
+        assert newest is not None
+        assert newest.text.startswith("KIA_01, ")
+        assert newest.source == CaptionSource.GENERATED
+
+
+def test_generating_for_all_writes_over_and_can_be_undone(
+    session: Session, store: files.Store, actor: Actor
+) -> None:
+    pictures = images.list_(session, actor)
+    changes = captions.generate(session, store, actor, pictures, length="short")
+    assert changes
+    first = captions.latest(session, changes[0].picture)
+    assert first is not None
+    captions.set_(session, changes[0].picture, "KIA_01, my own words")
+    newest = captions.latest(session, changes[0].picture)
+    assert newest is not None
+    assert newest.source == CaptionSource.EDITED
+    if len(changes) > 1:
+        undone = captions.undo(session, actor)
+        assert {change.picture.id for change in undone} == {change.picture.id for change in changes[1:]}
+
+
+def test_an_unknown_captioner_or_length_is_refused(
+    session: Session, store: files.Store, actor: Actor
+) -> None:
+    with pytest.raises(BadCaption, match="composed"):
+        captions.preview_generate(session, store, actor, captioner="poet")
+    with pytest.raises(BadCaption, match="short or full"):
+        captions.preview_generate(session, store, actor, length="epic")

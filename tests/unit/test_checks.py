@@ -13,12 +13,16 @@ from greenroom import files
 from greenroom.db.models import Actor
 from greenroom.errors import BadInput, BadTrigger
 from greenroom.settings import Settings
-from greenroom.studio import captions, checks, images
+from greenroom.studio import actors, bases, captions, checks, images
 from greenroom.studio.checks import Finding, Level
+from greenroom.vision import models
+
+# What a look at the pictures tells is tested in test_advice.py; here the drawings are only blots.
+_BLOTS = {"many_characters", "other_character", "odd_colours", "too_bright", "no_face", "no_faces", "flat"}
 
 
 def _codes(findings: list[Finding]) -> list[tuple[str, str | None]]:
-    return [(finding.code, finding.picture) for finding in findings]
+    return [(finding.code, finding.picture) for finding in findings if finding.code not in _BLOTS]
 
 
 def test_a_sound_folder_has_nothing_that_blocks(settings: Settings, folder: Path) -> None:
@@ -70,7 +74,11 @@ def test_too_few_and_too_many_block(settings: Settings, tmp_path: Path) -> None:
 def test_small_pictures_warn_with_value_and_threshold(settings: Settings, folder: Path) -> None:
     small = [f for f in checks.review_folder(folder) if f.code == "small_picture"]
     assert len(small) == 6
-    assert (small[0].value, small[0].threshold, small[0].level) == (80, 256, Level.WARNS)
+    assert (small[0].value, small[0].threshold, small[0].level) == (
+        80,
+        bases.starter().native_px,
+        Level.WARNS,
+    )
 
 
 def test_a_folder_that_is_missing_raises(settings: Settings, tmp_path: Path, folder: Path) -> None:
@@ -105,3 +113,38 @@ def test_an_actor_short_of_pictures_is_blocked(session: Session, store: files.St
     for picture in images.list_(session, actor)[:2]:
         images.remove(session, picture)
     assert checks.review(session, store, actor)[0].code == "too_few_pictures"
+
+
+def test_a_set_in_the_studio_is_looked_at_once_and_erased_with_its_actor(
+    session: Session, store: files.Store, actor: Actor
+) -> None:
+    checks.review(session, store, actor)
+    kept = [key for key in store.list_(files.actor_prefix(actor.id)) if "/looks/" in key]
+    assert len(kept) == 6
+    first = checks.review(session, store, actor)
+    store.put(kept[0], b"not JSON")
+    assert checks.review(session, store, actor) == first
+    actors.delete(session, actor)
+    actors.purge(session, store, actor)
+    assert store.list_(files.actor_prefix(actor.id)) == []
+
+
+def test_no_look_at_a_picture_ever_blocks(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    for number in range(5):
+        Image.new("RGB", (256, 256), (number, 0, 0)).save(folder / f"{number}.png")
+    findings = checks.review_folder(folder)
+    assert {"too_dark", "near_duplicate", "no_faces"} <= {finding.code for finding in findings}
+    assert checks.blocking(findings) == []
+
+
+def test_missing_weights_are_told_as_not_measured(
+    settings: Settings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_SHIPPED", tmp_path / "nowhere")
+    findings = checks.review_folder(folder)
+    told = next(finding for finding in findings if finding.code == "not_measured")
+    assert "greenroom models fetch" in told.remedy
+    assert "face-mesh" in told.message
+    assert not {finding.code for finding in findings} & {"no_face", "no_faces", "other_character"}

@@ -17,7 +17,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from greenroom import __version__
-from greenroom.cli import actors, bases, captions, check, demo, generate, serve, terminal, train, worker
+from greenroom.cli import (
+    actors,
+    bases,
+    captions,
+    check,
+    demo,
+    generate,
+    models,
+    serve,
+    terminal,
+    train,
+    worker,
+)
 from greenroom.errors import Cancelled, GreenroomError, NotReady, WrongUse, summarise
 
 HELP = """A self-hosted studio for AI actors.
@@ -71,6 +83,7 @@ app.command("worker")(worker.worker)
 app.add_typer(actors.app, name="actors")
 app.add_typer(captions.app, name="captions")
 app.add_typer(bases.app, name="bases")
+app.add_typer(models.app, name="models")
 
 
 def main() -> NoReturn:

@@ -34,26 +34,42 @@ def list_(json: terminal.Json = False) -> None:
     if json:
         terminal.answer({"bases": found})
     else:
-        keys = ("id", "family", "native_px", "title", "licence", "source")
-        terminal.table(keys, [[fact[key] for key in keys] for fact in found])
+        keys = ("id", "family", "native_px", "size", "title", "licence", "source")
+        shown = [{**fact, "size": f"{fact['size_bytes'] / 1e9:.1f} GB"} for fact in found]
+        terminal.table(keys, [[fact[key] for key in keys] for fact in shown])
 
 
 @app.command()
 def add(
     base_id: Annotated[str, typer.Argument(metavar="ID", help="What you will call it, such as dreamy.")],
-    folder: Annotated[Path, typer.Argument(help="A diffusers folder (model_index.json and safetensors).")],
+    source: Annotated[
+        str, typer.Argument(help="A diffusers folder here, or a hub id such as Qwen/Qwen-Image to fetch.")
+    ],
     family: Annotated[str, typer.Option(help="Its family; without it, told from model_index.json.")] = "",
     native_px: Annotated[int | None, typer.Option(min=32, help="The picture size it was made for.")] = None,
     json: terminal.Json = False,
 ) -> None:
-    """Add a base model from a folder on this machine. The folder stays where it is.
+    """Add a base model: a folder on this machine, which stays where it is, or one fetched from the hub.
+
+    A gated base needs its licence accepted on its hub page, and HF_TOKEN.
 
     \b
     greenroom bases add dreamy ~/models/dreamy-sd15
+    greenroom bases add z-image Tongyi-MAI/Z-Image
     """
+    from greenroom import settings
     from greenroom.cli import edge
-    from greenroom.studio import bases
+    from greenroom.studio import bases, hub
 
+    folder = Path(source)
+    if hub.is_repo_id(source):
+        with (
+            edge.studio() as studio
+        ):  # opened twice: a download may take hours, and would lock out the others
+            bases.check_id(studio.session, base_id)
+        now = settings.current()
+        token = now.hub_token.get_secret_value()
+        folder = hub.fetch(source, now.bases / base_id, token=token, endpoint=now.hub_url or None)
     with edge.studio() as studio:
         base = bases.add(studio.session, base_id, folder, family=family or None, native_px=native_px)
     if json:
@@ -95,5 +111,6 @@ def _facts(base: BaseInfo) -> dict[str, Any]:
         "native_px": base.native_px,
         "licence": base.licence,
         "source": str(base.source),
+        "size_bytes": base.size_bytes,
         "built_in": base.built_in,
     }

@@ -127,6 +127,75 @@ def replace(
     terminal.show(f"{terminal.count(len(changes), 'caption')} {verb}.")
 
 
+@app.command()
+def generate(
+    actor: Ref,
+    picture: Annotated[
+        str, typer.Option(help="Only this one: its number in `captions list`, its file name or its id.")
+    ] = "",
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every picture, not only those without a caption.")
+    ] = False,
+    length: Annotated[str, typer.Option(help="short or full.")] = "full",
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show what would change; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Also write over captions that a person wrote.")] = False,
+    json: terminal.Json = False,
+) -> None:
+    """Write captions from what the pictures show: those that have none, one, or all.
+
+    Says only what was measured for sure: framing, view, background. What must stay with the actor is left
+    out. Captions that somebody wrote are written over with --yes only; `captions replace --undo` takes it back.
+
+    \b
+    greenroom captions generate KIA
+    greenroom captions generate KIA --all --preview
+    """
+    from greenroom.cli import edge
+    from greenroom.studio import actors, captions, images
+
+    if picture and all_:
+        raise typer.BadParameter("give one picture or --all, not both", param_hint="--picture")
+    with edge.studio() as studio:
+        found = actors.find(studio.session, studio.workspace, actor)
+        chosen = None
+        if picture:
+            chosen = [_picture(studio, found, picture)]
+        elif all_:
+            chosen = images.list_(studio.session, found)
+        asked = len(chosen) if chosen is not None else None
+        changes = captions.preview_generate(studio.session, studio.store, found, chosen, length=length)
+        texts = captions.all_(studio.session, found)
+        by_hand = [
+            change for change in changes if change.before and texts[change.picture.id].source != "generated"
+        ]
+        is_held = bool(by_hand) and not yes
+        is_done = not preview and not is_held
+        if is_done and changes:
+            wanted = [change.picture for change in changes]
+            captions.generate(studio.session, studio.store, found, wanted, length=length)
+    if json:
+        rows = [
+            {"picture": change.picture.id, "before": change.before, "after": change.after}
+            for change in changes
+        ]
+        facts = {"is_preview": not is_done, "written_by_hand": len(by_hand), "changes": rows}
+        terminal.answer({"actor": found.name, **facts})
+        return
+    for change in changes:
+        terminal.show(f"{change.picture.original_name}", f"  - {change.before}", f"  + {change.after}")
+    verb = "changed" if is_done else "would change"
+    terminal.show(f"{terminal.count(len(changes), 'caption')} {verb}.")
+    if is_held and not preview:
+        terminal.say(
+            f"Nothing was changed: {terminal.count(len(by_hand), 'caption')} would be lost that a person wrote. "
+            "Do it with --yes."
+        )
+    elif asked is not None and len(changes) < asked:
+        terminal.say("The other pictures have that caption already, or nothing is sure about them.")
+
+
 def _picture(studio: Studio, actor: Actor, ref: str) -> Picture:
     from greenroom.studio import images
 

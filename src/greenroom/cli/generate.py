@@ -130,6 +130,7 @@ def gather(studio: Studio, generation_id: str, out: Path) -> Drawn:
     if generation.state != RunState.DONE:
         raise edge.recorded_error(generation.error_code, generation.error_text)
     plan = generations.plan(generation)
+    make_folder(out)
     stem = "+".join(member.trigger for member in plan.cast) or "picture"
     images = []
     for made in generations.pictures(studio.session, generation):

@@ -13,7 +13,9 @@ from greenroom.errors import WrongUse
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; this machine's own only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
     open_: Annotated[bool, typer.Option("--open", help="Open the studio in the browser.")] = False,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Train and draw here, too.")] = True,
 ) -> None:

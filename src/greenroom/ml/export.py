@@ -30,7 +30,12 @@ THUMBNAIL_PX = 256
 LEGACY_HASH_START, LEGACY_HASH_BYTES = 0x100000, 0x10000
 
 # What kohya's trainer calls a base; Forge and A1111 tell the version by it.
-KOHYA_VERSIONS = {"stable-diffusion-v1": "sd_v1"}
+KOHYA_VERSIONS = {
+    "stable-diffusion-v1": "sd_v1",
+    "stable-diffusion-xl-v1-base": "sdxl_base_v1-0",
+    "stable-diffusion-3": "sd3",
+    "flux-1-dev": "flux1",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,8 +253,10 @@ def _how_to_use(config: TrainConfig, card: Card, files: Mapping[str, Any]) -> di
         f"height={side}",
         f"width={side}",
         f"num_inference_steps={steps}",
-        f"guidance_scale={card.default_guidance:g}",
+        f"{card.guidance_argument}={card.default_guidance:g}",
     ]
+    if card.guidance_argument == "true_cfg_scale":
+        call.append("negative_prompt=' '")  # without one, such a pipeline does not guide at all
     use: dict[str, Any] = {
         "prompt": f"{config.trigger}, …",
         "weight": 1.0,

@@ -23,11 +23,8 @@ from greenroom.ml.families.loading import weight_files
 RESERVE = 0.9
 """Share of the free memory that a run may plan with; the rest is for fragments and what starts meanwhile."""
 
-RUNTIME_BYTES = 700_000_000
+RUNTIME_BYTES = 450_000_000
 """Measured: torch, diffusers and transformers, imported and warmed up on a CPU."""
-
-CHECKPOINTED_SHARE = 0.35
-"""Measured: what gradient checkpointing leaves of the activations."""
 
 SAMPLE_BYTES = 1 << 20
 SAMPLES = 64
@@ -146,7 +143,7 @@ def memory(source: Path, card: Card, config: TrainConfig, number: torch.dtype) -
             lora = sum(config.rank * sum(linears[layer]) for layer in card.lora_layers(linears))
     scale = (config.resolution_px / card.native_px) ** 2 * config.batch_size * number.itemsize / 4
     if config.gradient_checkpointing:
-        scale *= CHECKPOINTED_SHARE
+        scale *= card.checkpointed_share
     copies = 4 + (1 if config.ema_decay else 0)  # weight, gradient and AdamW's two moments, in float32
     # Encoders are let go after the cache, so the peak is either everything loaded or the denoiser at work.
     working = largest * number.itemsize + lora * 4 * copies + int(card.activation_bytes * scale)

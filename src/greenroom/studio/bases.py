@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from sqlalchemy.orm import Session
 from greenroom.db.models import Actor, Base
 from greenroom.errors import BadBase, BaseMissing, BaseTaken, Conflict, UnknownBase, UnsafeFile
 from greenroom.ml.families import CARDS
+from greenroom.ml.families.loading import missing_shards
 from greenroom.studio import near
 
 STARTER = "starter"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -39,6 +42,11 @@ class BaseInfo:
     def is_present(self) -> bool:
         """True when its files are where they should be."""
         return (Path(self.source) / "model_index.json").is_file()
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files take on the disk; 0 when they are gone."""
+        return sum(file.stat().st_size for file in Path(self.source).rglob("*") if file.is_file())
 
 
 def list_(session: Session) -> list[BaseInfo]:
@@ -96,13 +104,14 @@ def add(
     family: guessed from the folder's model_index.json when None.
     Raises BadBase, UnsafeFile (weights that are not safetensors) or BaseTaken.
     """
-    if not _ID.fullmatch(base_id):
-        raise BadBase(
-            f"The base id {base_id[:80]!r} cannot be used: up to 64 of a to z, 0 to 9, '.', '_' and '-'."
-        )
-    if base_id == STARTER or session.get(Base, base_id) is not None:
-        raise BaseTaken(f"There is a base {base_id} already. Choose another id, or remove that one first.")
+    check_id(session, base_id)
     folder = folder.expanduser().absolute()
+    if folder.suffix in {".safetensors", *_PICKLES} and folder.is_file():
+        raise BadBase(
+            f"{folder.name} is a single file, and a base needs its tokenizer and settings too. Write it as a "
+            "folder first, in Python: StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER), "
+            "with the pipeline of its family, and add that folder."
+        )
     index = _index(folder)
     chosen = family or _guess_family(index)
     if chosen is None or chosen not in CARDS:
@@ -117,6 +126,16 @@ def add(
     session.add(row)
     session.flush()
     return _info(row)
+
+
+def check_id(session: Session, base_id: str) -> None:
+    """Raise BadBase or BaseTaken unless a new base may be called so."""
+    if not _ID.fullmatch(base_id):
+        raise BadBase(
+            f"The base id {base_id[:80]!r} cannot be used: up to 64 of a to z, 0 to 9, '.', '_' and '-'."
+        )
+    if base_id == STARTER or session.get(Base, base_id) is not None:
+        raise BaseTaken(f"There is a base {base_id} already. Choose another id, or remove that one first.")
 
 
 def remove(session: Session, base_id: str) -> None:
@@ -166,17 +185,13 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def _guess_family(index: dict[str, Any]) -> str | None:
-    if index.get("_class_name") == "StableDiffusionPipeline":
-        return "sd15"
+    pipeline, vae = index.get("_class_name"), index.get("vae")
     # The starter has the layout of Z-Image, but for its tiny autoencoder.
-    vae = index.get("vae")
-    if (
-        index.get("_class_name") == "ZImagePipeline"
-        and isinstance(vae, list)
-        and vae[-1:] == ["AutoencoderTiny"]
-    ):
-        return STARTER
-    return None
+    is_starter = isinstance(vae, list) and vae[-1:] == ["AutoencoderTiny"]
+    fitting = [card.id for card in CARDS.values() if card.pipeline == pipeline]
+    if STARTER in fitting:
+        fitting = [family for family in fitting if (family == STARTER) == is_starter]
+    return fitting[0] if fitting else None
 
 
 def _check_weights(folder: Path) -> None:
@@ -188,12 +203,42 @@ def _check_weights(folder: Path) -> None:
                 f"{folder} has weights as pickles, which can run code. Convert them to safetensors first."
             )
         raise BadBase(f"{folder} holds no weights (*.safetensors). Copy the whole folder.")
+    files = sorted(folder.glob("*/*.safetensors"))
+    for network in sorted(safe):
+        if lacking := missing_shards(sorted(network.glob("*.safetensors"))):
+            raise BadBase(f"{network} lacks {near.listed(lacking[:5])}. Fetch the base again, completely.")
+    for file in files:
+        _check_whole(file)
     for file in folder.glob("*/*"):
         if file.suffix in _PICKLES and file.parent not in safe and "optimizer" not in file.name:
             raise UnsafeFile(
                 f"{file.parent.name}/ in {folder} has its weights only as {file.suffix}, which can run code. "
                 "Convert it to safetensors first."
             )
+
+
+def _check_whole(file: Path) -> None:
+    """Raise BadBase when a safetensors file is shorter or longer than its own header says.
+
+    A download that broke off is found so in a millisecond, without reading the weights.
+    """
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            header = json.loads(opened.read(min(length, _MAX_HEADER_BYTES)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error) as error:
+        raise BadBase(
+            f"{file.parent.name}/{file.name} is not a sound safetensors file ({type(error).__name__}). "
+            "Fetch the base again."
+        ) from error
+    if size != expected:
+        raise BadBase(
+            f"{file.parent.name}/{file.name} has {size:,} bytes, but its header speaks of {expected:,}: "
+            "it was not copied whole. Fetch it again."
+        )
 
 
 def _native_px(folder: Path, family: str) -> int:

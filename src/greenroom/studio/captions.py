@@ -1,6 +1,6 @@
 """Captions: every edit is kept, the newest is in force, and a bulk edit can be previewed and undone.
 
-Knows the trigger rules only through triggers.py; knows nothing about how captions are generated.
+Knows the trigger rules only through triggers.py, and of generated captions only what a captioner says.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
+from greenroom import files
+from greenroom.captioners import CAPTIONERS, LENGTHS
 from greenroom.db.models import Actor, Caption, CaptionSource, Picture, new_id
 from greenroom.errors import BadCaption, EditedMeanwhile, NotFound
 from greenroom.settings import current
-from greenroom.studio import caption_files, triggers
+from greenroom.studio import caption_files, looks, triggers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,59 @@ def set_all(session: Session, texts: Sequence[tuple[Picture, str]], *, source: C
         if before is None or before.text != after:
             changes.append(Change(picture=picture, before=before.text if before else "", after=after))
     return _apply(session, changes, source)
+
+
+def preview_generate(
+    session: Session,
+    store: files.Store,
+    actor: Actor,
+    pictures: Sequence[Picture] | None = None,
+    *,
+    captioner: str = "composed",
+    length: str = "full",
+) -> list[Change]:
+    """What generate would change, told first; a picture of which nothing is sure is left out.
+
+    pictures: those to caption anew; None means those without a caption.
+    Raises BadCaption for an unknown captioner or length.
+    """
+    if captioner not in CAPTIONERS:
+        raise BadCaption(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
+    if length not in LENGTHS:
+        raise BadCaption(f"A caption is {' or '.join(LENGTHS)}, not {length!r}.")
+    in_force = all_(session, actor)
+    if pictures is None:
+        pictures = [
+            picture
+            for picture in actor_pictures(session, actor)
+            if picture.id not in in_force or not in_force[picture.id].text
+        ]
+    changes = []
+    for picture in pictures:
+        look = looks.of(store, picture)
+        said = CAPTIONERS[captioner](look, kind=actor.kind, length=length) if look else ""
+        before = in_force[picture.id].text if picture.id in in_force else ""
+        after = checked(triggers.ensure_in_caption(actor.trigger, said)[0]) if said else before
+        if after != before:
+            changes.append(Change(picture=picture, before=before, after=after))
+    return changes
+
+
+def generate(
+    session: Session,
+    store: files.Store,
+    actor: Actor,
+    pictures: Sequence[Picture] | None = None,
+    *,
+    captioner: str = "composed",
+    length: str = "full",
+) -> list[Change]:
+    """Write captions from what the pictures show, trigger in front, as one bulk edit that can be undone.
+
+    They are marked as generated until a person edits them. Arguments and errors are those of preview_generate.
+    """
+    changes = preview_generate(session, store, actor, pictures, captioner=captioner, length=length)
+    return _apply(session, changes, CaptionSource.GENERATED)
 
 
 def undo(session: Session, actor: Actor) -> list[Change]:

@@ -1,15 +1,14 @@
 """What is wrong, doubtful or worth knowing about a set of pictures, as one list for everybody who shows it.
 
-Says only what inspection and captions can tell honestly; nothing here looks at what a picture shows.
+Tells by itself what inspection and captions say; what the pictures show is measured by vision and judged in
+advice.py. Whether a training may start is told from the database alone, and no look at a picture blocks it.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -17,37 +16,18 @@ from greenroom import files
 from greenroom.db.models import Actor
 from greenroom.errors import TooManyImages
 from greenroom.settings import current
-from greenroom.studio import bases, captions, images, triggers, uploads
+from greenroom.studio import advice, bases, captions, images, looks, triggers, uploads
+from greenroom.studio.findings import Finding, Level
 from greenroom.studio.images import Accepted, Refused
 
-
-class Level(StrEnum):
-    BLOCKS = "blocks"
-    WARNS = "warns"
-    INFORMS = "informs"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing to know: what was measured, against which threshold, and what to do."""
-
-    code: str
-    level: Level
-    message: str
-    remedy: str
-    picture: str | None = None
-    """Display name of the picture; None when it is about the set."""
-    picture_id: str | None = None
-    value: float | str | None = None
-    threshold: float | str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The finding as the command line and the API print it."""
-        return asdict(self)
+__all__ = ["Finding", "Level", "blocking", "review", "review_folder", "review_set"]
 
 
 def review(session: Session, store: files.Store, actor: Actor) -> list[Finding]:
-    """Every finding about an actor's set, blocking ones first, its files in the store included."""
+    """Every finding about an actor's set, blocking ones first, with a look at each picture.
+
+    The first look takes up to a second a picture; later ones are kept.
+    """
     lost = [
         Finding(
             code="picture_lost",
@@ -60,7 +40,14 @@ def review(session: Session, store: files.Store, actor: Actor) -> list[Finding]:
         for picture in images.list_(session, actor)
         if not store.exists(picture.key)
     ]
-    return _sorted([*lost, *review_set(session, actor)])
+    seen = [
+        advice.Seen(name=picture.original_name, picture_id=picture.id, look=look)
+        for picture in images.list_(session, actor)
+        if (look := looks.of(store, picture)) is not None
+    ]
+    base = next((base for base in bases.list_(session) if base.id == actor.base), None)
+    shown = advice.on(seen, kind=actor.kind, native_px=base.native_px if base else bases.starter().native_px)
+    return _sorted([*lost, *review_set(session, actor), *shown, *_not_measured()])
 
 
 def review_set(session: Session, actor: Actor) -> list[Finding]:
@@ -77,16 +64,24 @@ def review_set(session: Session, actor: Actor) -> list[Finding]:
     return _sorted(found)
 
 
-def review_folder(folder: Path, *, trigger: str | None = None, native_px: int | None = None) -> list[Finding]:
-    """Every finding about a folder that is not in the studio yet; writes nothing.
+def review_folder(
+    folder: Path, *, trigger: str | None = None, native_px: int | None = None, kind: str = "character"
+) -> list[Finding]:
+    """Every finding about a folder that is not in the studio yet, with a look at each picture; keeps nothing.
 
     trigger: also look for it in the captions. native_px: warn below this size (None: the starter's).
+    kind: character or style; a style needs no faces and may show many characters.
     Raises BadInput when there is no such folder or nothing in it, BadTrigger for a trigger that cannot be.
     """
     if trigger is not None:
         triggers.check(trigger)
+    size_px = native_px or bases.starter().native_px
     try:
-        judged = images.judge(uploads.in_folder(folder), None)
+        given = uploads.in_folder(folder)
+        # Only pictures that the decoding child has written anew are opened here.
+        with tempfile.TemporaryDirectory(prefix="greenroom-") as scratch:
+            judged = images.judge(given, Path(scratch))
+            shown = advice.on(_seen(judged), kind=kind, native_px=size_px)
     except TooManyImages as error:
         return [
             Finding(
@@ -103,18 +98,35 @@ def review_folder(folder: Path, *, trigger: str | None = None, native_px: int | 
         if isinstance(result, Refused):
             found.append(_refused(result, item.twin))
             continue
-        found += _size(result.name, result.width_px, result.height_px, native_px or bases.starter().native_px)
+        found += _size(result.name, result.width_px, result.height_px, size_px)
         found += _notes(result.name, result.notes)
         if beside.problem:
             found.append(_unreadable_caption(result.name, beside.problem))
         else:
             found += _caption(result.name, beside.text, trigger)
-    return _sorted([*found, *(_orphan(file) for file in uploads.orphans(folder))])
+    orphans = [_orphan(file) for file in uploads.orphans(folder)]
+    return _sorted([*found, *orphans, *shown, *_not_measured()])
 
 
 def blocking(findings: Sequence[Finding]) -> list[Finding]:
     """Those that must be mended before a training can start."""
     return [finding for finding in findings if finding.level == Level.BLOCKS]
+
+
+def _seen(judged: Sequence[images.Judged]) -> list[advice.Seen]:
+    from greenroom.vision import look
+
+    return [
+        advice.Seen(name=item.result.name, look=look.at(look.read(item.result.png)))
+        for item in judged
+        if isinstance(item.result, Accepted) and item.result.png is not None
+    ]
+
+
+def _not_measured() -> list[Finding]:
+    from greenroom.vision import models
+
+    return advice.not_measured(models.not_ready(), models.REMEDY)
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:

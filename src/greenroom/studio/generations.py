@@ -15,8 +15,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from greenroom.db.models import Actor, Generation, Job, JobKind, MadePicture, RunState, Training, Workspace, now
-from greenroom.errors import BadPrompt, Conflict, UnknownGeneration, UnknownPicture, UnknownTrigger, WrongState
+from greenroom.db.models import (
+    Actor,
+    Generation,
+    Job,
+    JobKind,
+    MadePicture,
+    RunState,
+    Training,
+    Workspace,
+    now,
+)
+from greenroom.errors import (
+    BadPrompt,
+    Conflict,
+    UnknownGeneration,
+    UnknownPicture,
+    UnknownTrigger,
+    WrongState,
+)
 from greenroom.ml.config import GenerateConfig, LoraUse
 from greenroom.ml.families import CARDS
 from greenroom.studio import bases, caption_files, jobs, near, triggers

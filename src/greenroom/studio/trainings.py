@@ -212,22 +212,11 @@ def record(session: Session, training: Training, event: Mapping[str, Any] | Base
     session.flush()
 
 
-def checkpoints(session: Session, training: Training) -> list[Checkpoint]:
-    """The saved steps of a training, first to last."""
-    return list(
-        session.scalars(
-            select(Checkpoint).where(Checkpoint.training_id == training.id).order_by(Checkpoint.step)
-        )
-    )
-
-
 def losses(session: Session, training: Training) -> list[tuple[int, float]]:
     """(step, loss) as the run reported them; a step that was repeated after a crash counts once."""
     said: dict[int, float] = {}
     for event in session.scalars(
-        select(TrainingEvent.json)
-        .where(TrainingEvent.training_id == training.id)
-        .order_by(TrainingEvent.id)
+        select(TrainingEvent.json).where(TrainingEvent.training_id == training.id).order_by(TrainingEvent.id)
     ):
         if event.get("phase") == "train" and event.get("loss") is not None:
             said[int(event["step"])] = float(event["loss"])

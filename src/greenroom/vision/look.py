@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -38,7 +37,7 @@ class Look:
     light: Light
     """Of the whole picture."""
     figure: Light
-    """Of the head, or of the middle when no face was found."""
+    """Of the face alone, so that the ground does not count; of the middle when no face was found."""
     ground: tuple[float, float, float]
     """Lab colour of what is behind."""
     is_plain_ground: bool
@@ -89,13 +88,14 @@ def at(picture: Pixels) -> Look:
     coarse = measures.fitted(picture, COARSE_PX)
     found = faces.find(working)
     figure = faces.head_crop(working, found[0]) if found else _middle(working)
+    face = faces.face_crop(working, found[0]) if found else figure
     return Look(
         width_px=wide,
         height_px=high,
         edge_coarse_px=measures.edge_width_px(coarse),
         edge_fine_px=measures.edge_width_px(working),
         light=measures.light(coarse),
-        figure=measures.light(measures.fitted(figure, COARSE_PX)),
+        figure=measures.light(measures.fitted(face, COARSE_PX)),
         ground=measures.ground_colour(picture),
         is_plain_ground=measures.is_plain_ground(picture),
         is_drawn=_is_drawn(coarse),
@@ -124,7 +124,7 @@ def _is_drawn(picture: Pixels) -> bool:
 
 
 def _hues(picture: Pixels) -> Array:
-    lab = cv2.cvtColor(np.float32(picture) / np.float32(255), cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    lab = measures.lab(picture).reshape(-1, 3)
     ranges = [(0, 100.01), (-90, 90), (-90, 90)]
     counts, _ = np.histogramdd(lab, bins=_HUES, range=ranges)
     return np.asarray(counts.ravel() / max(len(lab), 1), np.float32)

@@ -33,11 +33,18 @@ class Light:
     """Median L, a and b."""
     chroma: float
     """Median distance from grey."""
+    one_hue: float
+    """How far all colour is of one hue: 1 for sepia and for black-and-white, 0.9 and less for most pictures."""
 
     @property
     def contrast(self) -> float:
         """Lightness between the dark and the bright end."""
         return self.brightest - self.darkest
+
+
+def lab(picture: Pixels) -> Array:
+    """(H, W, 3) float32 in CIE Lab."""
+    return np.asarray(cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
 
 
 def fitted(picture: Pixels, short_px: int) -> Pixels:
@@ -71,17 +78,20 @@ def edge_width_px(picture: Pixels) -> float | None:
 
 def light(picture: Pixels) -> Light:
     """Light and colour of a picture or of a part of it."""
-    lab = cv2.cvtColor(np.float32(picture) / np.float32(255), cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    darkest, middle, brightest = np.quantile(lab[:, 0], (0.05, 0.5, 0.95))
+    values = lab(picture).reshape(-1, 3)
+    darkest, middle, brightest = np.quantile(values[:, 0], (0.05, 0.5, 0.95))
     high = (picture.min(axis=2) >= 250) | (picture.max(axis=2) <= 5)
-    colour = np.median(lab, axis=0)
+    colour = np.median(values, axis=0)
+    strength = np.hypot(values[:, 1], values[:, 2])
+    total = float(strength.sum())
     return Light(
         darkest=float(darkest),
         middle=float(middle),
         brightest=float(brightest),
         clipped=float(high.mean()),
         colour=(float(colour[0]), float(colour[1]), float(colour[2])),
-        chroma=float(np.median(np.hypot(lab[:, 1], lab[:, 2]))),
+        chroma=float(np.median(strength)),
+        one_hue=1.0 if total < len(values) * 1.5 else float(np.hypot(*values[:, 1:].sum(axis=0)) / total),
     )
 
 
@@ -90,7 +100,11 @@ def is_plain_ground(picture: Pixels) -> bool:
     small = fitted(picture, 128)
     band = max(small.shape[0] // 16, 1)
     border = np.concatenate(
-        [small[:band].reshape(-1, 3), small[: -4 * band, :band].reshape(-1, 3), small[: -4 * band, -band:].reshape(-1, 3)]
+        [
+            small[:band].reshape(-1, 3),
+            small[: -4 * band, :band].reshape(-1, 3),
+            small[: -4 * band, -band:].reshape(-1, 3),
+        ]
     )
     return bool(border.astype(np.float32).std(axis=0).max() < 14)
 
@@ -106,9 +120,10 @@ def ground_colour(picture: Pixels) -> tuple[float, float, float]:
 def fingerprint(picture: Pixels) -> Array:
     """24 × 24 Lab values, light and contrast taken out, for finding near-duplicates."""
     small = cv2.resize(picture, (PRINT_SIDE, PRINT_SIDE), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(np.float32(small) / np.float32(255), cv2.COLOR_RGB2LAB)
-    lab[..., 0] = (lab[..., 0] - lab[..., 0].mean()) / max(float(lab[..., 0].std()), 2.0) * 20
-    return np.asarray(lab, np.float32)
+    values = lab(np.asarray(small, np.uint8))
+    lightness = values[..., 0]
+    values[..., 0] = (lightness - lightness.mean()) / max(float(lightness.std()), 2.0) * 20
+    return values
 
 
 def difference(one: Array, other: Array) -> float:

@@ -81,9 +81,7 @@ def folded(state: Mapping[str, Array]) -> dict[str, Array]:
     for layer in layers():
         scale = state[f"{layer.norm}.weight"] / np.sqrt(state[f"{layer.norm}.running_var"] + _EPS)
         out[f"{layer.name}.weight"] = state[f"{layer.name}.weight"] * scale[:, None, None, None]
-        out[f"{layer.name}.bias"] = (
-            state[f"{layer.norm}.bias"] - state[f"{layer.norm}.running_mean"] * scale
-        )
+        out[f"{layer.name}.bias"] = state[f"{layer.norm}.bias"] - state[f"{layer.norm}.running_mean"] * scale
     return out
 
 
@@ -148,7 +146,10 @@ def _part(field: int, content: bytes) -> bytes:
 def _tensor(name: str, values: Array) -> bytes:
     dims = b"".join(_number(1, size) for size in values.shape)
     return (
-        dims + _number(2, 1) + _part(8, name.encode()) + _part(9, np.ascontiguousarray(values, "<f4").tobytes())
+        dims
+        + _number(2, 1)
+        + _part(8, name.encode())
+        + _part(9, np.ascontiguousarray(values, "<f4").tobytes())
     )
 
 

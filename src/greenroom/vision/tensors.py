@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
-_TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_TYPES: Mapping[str, tuple[str, int]] = {"F16": ("<f2", 2), "F32": ("<f4", 4)}
 _MOST_HEADER_BYTES = 1_000_000
 
 
@@ -59,10 +59,10 @@ def write(file: Path, tensors: Mapping[str, npt.NDArray[np.generic]], *, metadat
 
 def _tensor(body: memoryview, *, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:
     begin, end = data_offsets
-    kind = _TYPES.get(dtype)
-    if kind is None:
+    if dtype not in _TYPES:
         raise ValueError(f"it holds {dtype}, not plain floats")
+    kind, width = _TYPES[dtype]
     count = int(np.prod(shape, dtype=np.int64))
-    if not 0 <= begin <= end <= len(body) or end - begin != count * kind.itemsize:
+    if not 0 <= begin <= end <= len(body) or end - begin != count * width:
         raise ValueError("its offsets do not fit its shapes")
     return np.frombuffer(body[begin:end], dtype=kind).reshape(shape).astype(np.float32)

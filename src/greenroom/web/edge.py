@@ -63,9 +63,7 @@ def studio(settings: Settings) -> Iterator[Studio]:
     """The studio for one request; commits at the end, rolls back on any error."""
     store = files.store(settings)
     with db.session(settings) as session:
-        yield Studio(
-            settings=settings, session=session, store=store, workspace=workspaces.default(session)
-        )
+        yield Studio(settings=settings, session=session, store=store, workspace=workspaces.default(session))
 
 
 def settings_of(request: Request) -> Settings:

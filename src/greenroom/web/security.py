@@ -106,7 +106,9 @@ class Guard:
 
 
 def _too_large(most: int) -> str:
-    return f"That is more than {most // 1_000_000} MB, the most that is taken in one request. Send less at once."
+    return (
+        f"That is more than {most // 1_000_000} MB, the most that is taken in one request. Send less at once."
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from greenroom.errors import UnknownBase
 from greenroom.ml.families.card import Card
+from greenroom.ml.families.flux1.card import CARD as FLUX1
+from greenroom.ml.families.flux2_klein.card import CARD as FLUX2_KLEIN
+from greenroom.ml.families.qwen_image.card import CARD as QWEN_IMAGE
+from greenroom.ml.families.sd3.card import CARD as SD3
 from greenroom.ml.families.sd15.card import CARD as SD15
+from greenroom.ml.families.sdxl.card import CARD as SDXL
 from greenroom.ml.families.starter.card import CARD as STARTER
+from greenroom.ml.families.zimage.card import CARD as ZIMAGE
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +26,9 @@ if TYPE_CHECKING:
 
     from greenroom.ml.config import GenerateConfig, TrainConfig
 
-CARDS: dict[str, Card] = {card.id: card for card in (STARTER, SD15)}
+CARDS: dict[str, Card] = {
+    card.id: card for card in (STARTER, SD15, SDXL, SD3, FLUX1, FLUX2_KLEIN, ZIMAGE, QWEN_IMAGE)
+}
 
 Prompt = dict[str, "Tensor"]
 """One prompt's text condition, unbatched, ready for the denoiser."""
@@ -58,6 +66,12 @@ class Family(Protocol):
 _MODULES = {
     "starter": "greenroom.ml.families.starter.model",
     "sd15": "greenroom.ml.families.sd15.model",
+    "sdxl": "greenroom.ml.families.sdxl.model",
+    "sd3": "greenroom.ml.families.sd3.model",
+    "flux1": "greenroom.ml.families.flux1.model",
+    "flux2_klein": "greenroom.ml.families.flux2_klein.model",
+    "zimage": "greenroom.ml.families.zimage.model",
+    "qwen_image": "greenroom.ml.families.qwen_image.model",
 }
 
 

@@ -56,8 +56,11 @@ class Card:
     activation_bytes: int
     """What one float32 training sample of native_px keeps for the backward pass."""
 
+    checkpointed_share: float = 0.15
+    """What gradient checkpointing leaves of them; the default was counted on the layouts of SD 1.5 and starter."""
+
     is_activation_measured: bool = True
-    """False: an estimate, never checked on a device with the real weights."""
+    """False: both were counted on the network's layout, plus a third, and never seen on a device."""
 
     objective: str = ""
     """The loss and how noise levels are drawn, in words."""

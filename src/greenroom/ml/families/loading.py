@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from greenroom.errors import BadBase, BaseMissing, UnsafeFile
 from greenroom.ml.families.card import Card
+
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 
 
 def check_folder(source: Path, card: Card) -> None:
@@ -31,6 +34,8 @@ def check_folder(source: Path, card: Card) -> None:
     for name in card.networks:
         folder = source / name
         if weight_files(folder):
+            if lacking := missing_shards(weight_files(folder)):
+                raise BaseMissing(f"{folder} lacks {', '.join(lacking)}. Fetch the base again, completely.")
             continue
         if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.ckpt")):
             raise UnsafeFile(
@@ -45,6 +50,16 @@ def weight_files(network: Path) -> list[Path]:
     files = sorted(network.glob("*.safetensors"))
     plain = [file for file in files if "." not in file.stem]
     return plain or [file for file in files if file.stem.endswith(".fp16") or ".fp16-" in file.stem]
+
+
+def missing_shards(files: list[Path]) -> list[str]:
+    """The names that files such as model-00001-of-00003.safetensors say exist beside them, and do not."""
+    missing = set()
+    for file in files:
+        if match := _SHARD.fullmatch(file.name):
+            start, count = match[1], int(match[2])
+            missing |= {f"{start}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)}
+    return sorted(missing - {file.name for file in files})
 
 
 def variant(source: Path, card: Card) -> str | None:

@@ -1,9 +1,15 @@
-"""Puts the starter's parts together as a stock ZImagePipeline, saves it, and draws contact sheets with it."""
+"""Puts the starter's parts together as a stock ZImagePipeline, saves it, and draws contact sheets with it.
+
+    python -m greenroom.ml.starter.assemble --run runs/starter/base --data runs/starter/data \\
+        --decoder runs/starter/decoder/decoder.safetensors --out src/greenroom/ml/starter/weights
+"""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +104,14 @@ def draw_sheet(
     texts = list(prompts or SHEET_PROMPTS)
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(texts))]
     latents = pipe(
-        texts, height=codec.PICTURE_PX, width=codec.PICTURE_PX, num_inference_steps=STEPS, guidance_scale=GUIDANCE,
-        generator=generators, output_type="latent", max_sequence_length=64,
+        texts,
+        height=codec.PICTURE_PX,
+        width=codec.PICTURE_PX,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        generator=generators,
+        output_type="latent",
+        max_sequence_length=64,
     ).images
     with torch.no_grad():
         if linear is not None:
@@ -112,3 +124,41 @@ def draw_sheet(
     staged = path.with_suffix(".part.png")
     Image.fromarray(np.concatenate(rows, axis=0)).save(staged)
     os.replace(staged, path)
+
+
+def main() -> None:
+    from greenroom.ml.starter.train import read_average
+
+    parser = argparse.ArgumentParser(
+        prog="greenroom.ml.starter.assemble", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--run", type=Path, required=True, help="folder of the denoiser's run")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the shards; holds the codec's components"
+    )
+    parser.add_argument("--decoder", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="pipeline folder to write")
+    parser.add_argument("--sheet", type=Path, help="contact sheet to draw from what was written")
+    args = parser.parse_args()
+
+    model, tokenizer = read_average(args.run)
+    stored = load_file(args.data / "components.safetensors")
+    vae = codec.build(stored["basis"], stored["mean"])
+    pipe = pipeline(model.transformer, model.embedding, tokenizer, vae, args.decoder)
+    for network in (pipe.transformer, pipe.vae, pipe.text_encoder):
+        network.half()
+    staged = args.out.with_name(args.out.name + ".part")
+    shutil.rmtree(staged, ignore_errors=True)
+    pipe.save_pretrained(staged)
+    shutil.rmtree(args.out, ignore_errors=True)
+    os.replace(staged, args.out)
+    size = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
+    print(f"{args.out}: {size / 1e6:.1f} MB")
+    if args.sheet:
+        drawn_by = ZImagePipeline.from_pretrained(args.out, torch_dtype=torch.float32)
+        drawn_by.set_progress_bar_config(disable=True)
+        draw_sheet(drawn_by, args.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,13 +27,17 @@ DECODER_BLOCKS = (4, 4, 2, 0)
 
 def principal_components(pictures: np.ndarray, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Basis (32, 192) and mean (192,) of 8x8 patches in [-1, 1]; pictures: uint8 (N, H, W, 3)."""
-    patches = F.unfold(to_pixels(pictures), CELL_PX, stride=CELL_PX).transpose(1, 2).reshape(-1, 3 * CELL_PX**2)
+    patches = (
+        F.unfold(to_pixels(pictures), CELL_PX, stride=CELL_PX).transpose(1, 2).reshape(-1, 3 * CELL_PX**2)
+    )
     rng = torch.Generator().manual_seed(seed)
     patches = patches[torch.randperm(len(patches), generator=rng)[:200_000]].double()
     mean = patches.mean(0)
     _, vectors = torch.linalg.eigh(torch.cov((patches - mean).T))
     basis = vectors.flip(1)[:, :LATENT_CHANNELS].T
-    sign = torch.where(basis.sum(1, keepdim=True) < 0, -1.0, 1.0)  # an eigenvector's sign is arbitrary: fix it
+    sign = torch.where(
+        basis.sum(1, keepdim=True) < 0, -1.0, 1.0
+    )  # an eigenvector's sign is arbitrary: fix it
     return (basis * sign).float(), mean.float()
 
 
@@ -68,7 +72,9 @@ def build(basis: Tensor, mean: Tensor) -> AutoencoderTiny:
         for channel in range(48):
             color, y, x = channel // 16, channel // 4 % 4, channel % 4
             fold_2[channel, color * 4 + (y % 2) * 2 + x % 2, 1 + y // 2, 1 + x // 2] = 1
-        kernels = basis.view(LATENT_CHANNELS, 3, 2, 4, 2, 4).permute(0, 1, 3, 5, 2, 4)  # out, color, y4, x4, Y, X
+        kernels = basis.view(LATENT_CHANNELS, 3, 2, 4, 2, 4).permute(
+            0, 1, 3, 5, 2, 4
+        )  # out, color, y4, x4, Y, X
         project[:LATENT_CHANNELS, :, 1:, 1:] = kernels.reshape(LATENT_CHANNELS, 48, 2, 2) * (2 / RAW_DIVISOR)
         for channel in range(LATENT_CHANNELS):
             name[channel, channel, 1, 1] = 1
@@ -79,14 +85,16 @@ def build(basis: Tensor, mean: Tensor) -> AutoencoderTiny:
 
 def linear_decode(latents: Tensor, basis: Tensor, mean: Tensor) -> Tensor:
     """The components' own picture, (B, 3, 8h, 8w) in [-1, 1]: what the latents hold without any decoder."""
-    patches = torch.einsum("bchw,cp->bphw", latents / SCALING_FACTOR * RAW_DIVISOR, basis) + mean.view(1, -1, 1, 1)
+    patches = torch.einsum("bchw,cp->bphw", latents / SCALING_FACTOR * RAW_DIVISOR, basis) + mean.view(
+        1, -1, 1, 1
+    )
     size = (latents.shape[2] * CELL_PX, latents.shape[3] * CELL_PX)
     return F.fold(patches.flatten(2), size, CELL_PX, stride=CELL_PX).clamp(-1, 1)
 
 
 @torch.no_grad()
 def encode(pictures: np.ndarray, basis: Tensor, mean: Tensor, batch_size: int = 64) -> Tensor:
-    """uint8 (N, H, W, 3) -> scaled latents (N, 32, h, w): what the encoder gives, by one matrix product, 50 x faster."""
+    """uint8 (N, H, W, 3) -> scaled latents (N, 32, h, w): what the encoder gives, by one product."""
     parts = []
     for i in range(0, len(pictures), batch_size):
         pixels = to_pixels(pictures[i : i + batch_size])

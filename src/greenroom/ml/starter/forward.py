@@ -52,7 +52,9 @@ def denoise(transformer: nn.Module, latents: Tensor, t: Tensor, captions: Tensor
         joint = _block(layer, joint, rope, time_embedding)
 
     final = net.all_final_layer["2-1"]
-    x = joint[:, : rows * columns]  # the final layer works token by token, so the text's part need not be computed
+    x = joint[
+        :, : rows * columns
+    ]  # the final layer works token by token, so the text's part need not be computed
     x = final.norm_final(x) * (1 + final.adaLN_modulation(time_embedding))[:, None]
     x = final.linear(x)
     x = x.view(batch, rows, columns, PATCH, PATCH, channels).permute(0, 5, 1, 3, 2, 4)
@@ -90,12 +92,15 @@ def _rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _rotations(theta: float, axes: tuple[int, ...], length: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+def _rotations(
+    theta: float, axes: tuple[int, ...], length: int, rows: int, columns: int
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines, (2, tokens, 1, E/2), for the caption (positions 1..T on axis 0) and the picture's grid."""
     caption = torch.zeros(length, 3)
     caption[:, 0] = torch.arange(1, length + 1)
     grid = torch.stack(
-        torch.meshgrid(torch.tensor([length + 1]), torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1
+        torch.meshgrid(torch.tensor([length + 1]), torch.arange(rows), torch.arange(columns), indexing="ij"),
+        dim=-1,
     ).reshape(-1, 3)
 
     def angles(positions: Tensor) -> Tensor:

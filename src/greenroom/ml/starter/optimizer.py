@@ -20,7 +20,9 @@ class Muon(Optimizer):
     Source: Jordan et al. 2024; scale and decoupled decay from Liu et al. 2025, arXiv:2502.16982, eq. 4.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -33,9 +35,11 @@ class Muon(Optimizer):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
                 momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                direction = orthogonal(parameter.grad.lerp(momentum, group["momentum"]))
+                # A convolution's kernel counts as the matrix from its input window to its output channels.
+                direction = orthogonal(parameter.grad.lerp(momentum, group["momentum"]).flatten(1))
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(direction, alpha=-group["lr"] * 0.2 * max(parameter.shape) ** 0.5)
+                scale = 0.2 * max(direction.shape) ** 0.5
+                parameter.add_(direction.view_as(parameter), alpha=-group["lr"] * scale)
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:

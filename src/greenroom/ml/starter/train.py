@@ -16,8 +16,10 @@ import json
 import math
 import os
 import shutil
+import signal
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +29,6 @@ import torch
 from diffusers import ZImageTransformer2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from greenroom.ml.starter import codec, vocabulary
@@ -36,7 +37,7 @@ from greenroom.ml.starter.data import Attributes, caption, read_attributes
 from greenroom.ml.starter.forward import denoise
 from greenroom.ml.starter.optimizer import Muon
 
-TIME_MEAN, TIME_STD = 0.5, 1.2  # t = sigmoid(normal); EDM's noise levels (arXiv:2206.00364) moved to this token size
+TIME_MEAN, TIME_STD = -0.8, 1.6  # t = sigmoid(normal); wide: colours settle near t = 0.1, lines near 0.9
 MIN_NOISE = 0.05
 
 
@@ -173,6 +174,15 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> tuple[T
     return encoded.input_ids, encoded.attention_mask.bool()
 
 
+def read_average(run: Path) -> tuple[Starter, PreTrainedTokenizerFast]:
+    """The moving average of a run's last saved state, and its tokenizer."""
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(run / "tokenizer")
+    model = Starter(Size(**json.loads((run / "size.json").read_text())), len(tokenizer))
+    tensors = load_file(_state_folder(run) / "state.safetensors")
+    model.load_state_dict({k.removeprefix("ema/"): v for k, v in tensors.items() if k.startswith("ema/")})
+    return model.eval().requires_grad_(False), tokenizer
+
+
 def train(args: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(args.threads)
@@ -183,10 +193,13 @@ def train(args: argparse.Namespace) -> None:
     tokenizer = _tokenizer(run, shards)
 
     torch.manual_seed(args.seed)
-    model = Starter(Size(width=args.width, layers=args.layers, heads=args.width // 64), len(tokenizer)).to(device)
-    ema = Starter(Size(width=args.width, layers=args.layers, heads=args.width // 64), len(tokenizer)).to(device)
+    size = Size(width=args.width, layers=args.layers, heads=args.width // 64)
+    (run / "size.json").write_text(json.dumps(asdict(size)))
+    model, ema = Starter(size, len(tokenizer)).to(device), Starter(size, len(tokenizer)).to(device)
     ema.load_state_dict(model.state_dict())
-    hidden = [p for n, p in model.transformer.named_parameters() if p.ndim == 2 and ".weight" in n and _in_block(n)]
+    hidden = [
+        p for n, p in model.transformer.named_parameters() if p.ndim == 2 and ".weight" in n and _in_block(n)
+    ]
     hidden_ids = {id(p) for p in hidden}
     others = [p for p in model.parameters() if id(p) not in hidden_ids]
     muon = Muon(hidden, lr=args.lr, weight_decay=0.01)
@@ -194,8 +207,11 @@ def train(args: argparse.Namespace) -> None:
     step, seen = _restore(run, model, ema, muon, adam)
 
     started = saved = drawn = logged = time.monotonic()
+    stop = threading.Event()
+    for which in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(which, lambda *_: stop.set())
     window: list[float] = []
-    while True:
+    while not stop.is_set():
         hours = (time.monotonic() - started) / 3600
         if hours > args.hours or (args.samples and seen >= args.samples):
             break
@@ -242,7 +258,8 @@ def train(args: argparse.Namespace) -> None:
             _sheet(run, ema, tokenizer, shards, seen, args)
             drawn = time.monotonic()
     _save(run, model, ema, muon, adam, step, seen)
-    _sheet(run, ema, tokenizer, shards, seen, args)
+    if not stop.is_set():
+        _sheet(run, ema, tokenizer, shards, seen, args)
 
 
 def _in_block(name: str) -> bool:
@@ -260,7 +277,9 @@ def _tokenizer(run: Path, shards: Shards) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _save(run: Path, model: Starter, ema: Starter, muon: Muon, adam: torch.optim.AdamW, step: int, seen: int) -> None:
+def _save(
+    run: Path, model: Starter, ema: Starter, muon: Muon, adam: torch.optim.AdamW, step: int, seen: int
+) -> None:
     """The whole state, staged and renamed; the last one stays until the new one is complete."""
     tensors: dict[str, Tensor] = {}
     for prefix, each in (("model", model), ("ema", ema)):
@@ -280,12 +299,15 @@ def _save(run: Path, model: Starter, ema: Starter, muon: Muon, adam: torch.optim
 
 
 def _restore(run: Path, model: Starter, ema: Starter, muon: Muon, adam: torch.optim.AdamW) -> tuple[int, int]:
-    folder = next((f for f in (run / "state", run / "state.old") if (f / "position.json").exists()), None)
-    if folder is None:
+    try:
+        folder = _state_folder(run)
+    except FileNotFoundError:
         return 0, 0
     tensors = load_file(folder / "state.safetensors")
     for prefix, each in (("model", model), ("ema", ema)):
-        each.load_state_dict({k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + "/")})
+        each.load_state_dict(
+            {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + "/")}
+        )
     for prefix, optimizer in (("muon", muon), ("adam", adam)):
         whole = optimizer.state_dict()
         states: dict[int, dict[str, Tensor]] = {}
@@ -299,8 +321,20 @@ def _restore(run: Path, model: Starter, ema: Starter, muon: Muon, adam: torch.op
     return position["step"], position["seen"]
 
 
+def _state_folder(run: Path) -> Path:
+    for folder in (run / "state", run / "state.old"):
+        if (folder / "position.json").exists():
+            return folder
+    raise FileNotFoundError(f"{run} holds no saved state yet; train it first.")
+
+
 def _sheet(
-    run: Path, ema: Starter, tokenizer: PreTrainedTokenizerFast, shards: Shards, seen: int, args: argparse.Namespace
+    run: Path,
+    ema: Starter,
+    tokenizer: PreTrainedTokenizerFast,
+    shards: Shards,
+    seen: int,
+    args: argparse.Namespace,
 ) -> None:
     decoder = args.decoder if args.decoder and args.decoder.exists() else None
     pipe = pipeline(ema.transformer, ema.embedding, tokenizer, shards.vae, decoder)
@@ -308,7 +342,9 @@ def _sheet(
     if args.overfit:
         prompts = [caption(shards.attributes[i], Random(i)) for i in shards.chosen[:16]]
     draw_sheet(
-        pipe, run / "sheets" / f"{seen:08d}.png", prompts=prompts,
+        pipe,
+        run / "sheets" / f"{seen:08d}.png",
+        prompts=prompts,
         linear=None if decoder else (shards.basis, shards.mean),
     )
 
@@ -324,10 +360,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="greenroom.ml.starter.train", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of the run's state, log and sheets")
     parser.add_argument("--data", type=Path, required=True, help="folder of rendered shards")
-    parser.add_argument("--styles", default="", help="styles to learn, with commas; empty: all that were rendered")
-    parser.add_argument("--hours", type=float, default=3.0, help="stop after this long; the same command goes on")
-    parser.add_argument("--samples", type=int, default=0, help="stop after this many pictures seen (0: no end)")
-    parser.add_argument("--decay", type=float, default=0.0, help="share of --samples at the end with a falling rate")
+    parser.add_argument(
+        "--styles", default="", help="styles to learn, with commas; empty: all that were rendered"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=3.0, help="stop after this long; the same command goes on"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=0, help="stop after this many pictures seen (0: no end)"
+    )
+    parser.add_argument(
+        "--decay", type=float, default=0.0, help="share of --samples at the end with a falling rate"
+    )
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--batch", type=int, default=64)

@@ -1,8 +1,12 @@
 """Trains the decoder half of the starter's autoencoder: from latents back to clean drawings. Resumable.
 
-    nice -n 19 python -m greenroom.ml.starter.train_decoder --run runs/starter/decoder --data runs/starter/data --hours 0.5
+    python -m greenroom.ml.starter.train_decoder --run runs/starter/decoder --data runs/starter/data --hours 0.5
 
 The encoder is fixed, so this needs nothing from the denoiser and the denoiser nothing from it.
+
+A decoder that enlarges by nearest neighbours must find out by itself where inside a latent cell a pixel lies, which
+takes it very long from the picture alone. So while it trains, a linear head after each enlargement has to tell the
+pixels that the feature stands for (deep supervision: Lee et al. 2015, arXiv:1409.5185). The heads are dropped later.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from greenroom.ml.starter import codec
+from greenroom.ml.starter.optimizer import Muon
 
 MARGIN = 1  # latent cells around a crop that give context and carry no loss
 
@@ -30,6 +36,35 @@ def loss(drawn: Tensor, wanted: Tensor) -> Tensor:
     across = (drawn.diff(dim=3) - wanted.diff(dim=3)).abs().mean()
     down = (drawn.diff(dim=2) - wanted.diff(dim=2)).abs().mean()
     return F.mse_loss(drawn, wanted) + 0.1 * (drawn - wanted).abs().mean() + 0.1 * (across + down)
+
+
+class Heads(torch.nn.Module):
+    """Linear heads that read a stage's features as the pixels under each feature cell; training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stages = len(codec.DECODER_BLOCKS) - 1
+        self.cells = [codec.CELL_PX >> stage for stage in range(1, stages)]
+        self.heads = torch.nn.ModuleList(
+            torch.nn.Conv2d(codec.DECODER_WIDTH, 3 * cell * cell, 1) for cell in self.cells
+        )
+
+    def loss(self, features: list[Tensor], wanted: Tensor) -> Tensor:
+        total = torch.zeros((), device=wanted.device)
+        for feature, cell, head in zip(features, self.cells, self.heads, strict=True):
+            total = total + F.l1_loss(F.pixel_shuffle(head(feature), cell), wanted)
+        return total
+
+
+def decode(decoder: Any, raw: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """DecoderTiny's picture, and its features after each enlargement but the last."""
+    x, features, is_enlarged = torch.tanh(raw / 3) * 3, [], False
+    for layer in decoder.layers:
+        x = layer(x)
+        if is_enlarged:
+            features.append(x)
+        is_enlarged = isinstance(layer, torch.nn.Upsample)
+    return x.mul(2).sub(1), features[:-1]
 
 
 def crops(pictures: np.ndarray, cells: int, count: int, rng: np.random.Generator) -> Tensor:
@@ -56,9 +91,16 @@ def train(args: argparse.Namespace) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     stored = load_file(args.data / "components.safetensors")
     torch.manual_seed(0)
-    vae = codec.build(stored["basis"], stored["mean"]).to(device)
+    vae: Any = codec.build(stored["basis"], stored["mean"]).to(device)
     vae.decoder.requires_grad_(True)
-    optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
+    heads = Heads().to(device)
+    kernels = [p for p in vae.decoder.parameters() if p.ndim == 4]
+    muon = Muon(kernels, lr=args.lr)
+    adam = torch.optim.AdamW(
+        [p for p in vae.decoder.parameters() if p.ndim != 4] + list(heads.parameters()),
+        lr=args.lr,
+        weight_decay=0.0,
+    )
     averaged = {k: v.clone() for k, v in vae.decoder.state_dict().items()}
     state = args.run / "state.safetensors"
     step = 0
@@ -67,12 +109,7 @@ def train(args: argparse.Namespace) -> None:
         step = int(tensors["step"])
         vae.decoder.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
         averaged = {k[4:]: v.to(device) for k, v in tensors.items() if k.startswith("ema/")}
-        whole = optimizer.state_dict()
-        whole["state"] = {
-            i: {name: tensors[f"adam/{i}/{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-            for i in range(len(whole["param_groups"][0]["params"]))
-        }
-        optimizer.load_state_dict(whole)
+        # The optimizers begin anew: their memory is a few hundred steps, and the rate rises slowly.
 
     paths = sorted(args.data.glob("shard-*.npy"))
     shards = [np.load(path, mmap_mode="r") for path in paths]
@@ -87,26 +124,36 @@ def train(args: argparse.Namespace) -> None:
         wanted = crops(shard, args.cells, args.batch, rng).to(device)
         # Denoised latents are never exact; a little noise teaches the decoder to draw clean lines all the same.
         latents = vae.encode(wanted).latents
-        latents = latents + torch.randn_like(latents) * (args.noise * torch.rand(len(latents), 1, 1, 1, device=device))
+        latents = latents + torch.randn_like(latents) * (
+            args.noise * torch.rand(len(latents), 1, 1, 1, device=device)
+        )
         edge = MARGIN * codec.CELL_PX
-        drawn = vae.decode(latents).sample
+        drawn, features = decode(vae.decoder, latents)
         value = loss(drawn[..., edge:-edge, edge:-edge], wanted[..., edge:-edge, edge:-edge])
+        value = value + args.guide * max(0.0, 1 - 1.5 * hours / args.hours) * heads.loss(features, wanted)
         rate = min(1.0, (step + 1) / 200) * min(1.0, max(0.05, (args.hours - hours) / (0.3 * args.hours)))
-        optimizer.param_groups[0]["lr"] = args.lr * rate
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in (muon, adam):
+            optimizer.param_groups[0]["lr"] = args.lr * rate
+            optimizer.zero_grad(set_to_none=True)
         value.backward()
-        torch.nn.utils.clip_grad_norm_(vae.decoder.parameters(), 1.0)
-        optimizer.step()
+        muon.step()
+        adam.step()
         step += 1
         keep = min(0.998, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, weight in vae.decoder.state_dict().items():
                 averaged[name].lerp_(weight, 1 - keep)
         if done or time.monotonic() - saved > args.save_minutes * 60:
-            _save(vae, averaged, optimizer, step, state)
+            _save(vae, averaged, step, state)
             reached = _check(args, vae, averaged, held, step)
-            line = json.dumps({"step": step, "loss": round(value.item(), 5), "psnr_db": round(reached, 2),
-                               "hours": round(hours, 3)})
+            line = json.dumps(
+                {
+                    "step": step,
+                    "loss": round(value.item(), 5),
+                    "psnr_db": round(reached, 2),
+                    "hours": round(hours, 3),
+                }
+            )
             print(line, flush=True)
             with (args.run / "log.jsonl").open("a") as file:
                 file.write(line + "\n")
@@ -114,9 +161,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 @torch.no_grad()
-def _check(
-    args: argparse.Namespace, vae: torch.nn.Module, averaged: dict[str, Tensor], held: Tensor, step: int
-) -> float:
+def _check(args: argparse.Namespace, vae: Any, averaged: dict[str, Tensor], held: Tensor, step: int) -> float:
     """PSNR of the averaged decoder on held-out pictures, and a sheet of wanted over drawn."""
     current = {k: v.clone() for k, v in vae.decoder.state_dict().items()}
     vae.decoder.load_state_dict(averaged)
@@ -131,20 +176,18 @@ def _check(
     return psnr(drawn, held)
 
 
-def _save(
-    vae: torch.nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.AdamW, step: int, path: Path
-) -> None:
+def _save(vae: Any, averaged: dict[str, Tensor], step: int, path: Path) -> None:
     tensors = {f"model/{k}": v for k, v in vae.decoder.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in averaged.items()}
-    for index, each in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam/{index}/{k}": torch.as_tensor(v) for k, v in each.items()}
     tensors["step"] = torch.tensor(step)
     save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="greenroom.ml.starter.train_decoder", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="greenroom.ml.starter.train_decoder", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--hours", type=float, default=0.5)
@@ -152,6 +195,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=8, help="side of a crop in latent cells")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--noise", type=float, default=0.01, help="largest noise on raw latents")
+    parser.add_argument("--guide", type=float, default=0.5, help="weight of the heads' loss at the start")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--save-minutes", type=float, default=3)
     train(parser.parse_args())

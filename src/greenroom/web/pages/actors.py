@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from greenroom.db.models import Actor, ActorKind, ActorState, now
-from greenroom.errors import BadInput, Conflict, GreenroomError
+from greenroom.errors import BadInput, Conflict, UnknownActor
 from greenroom.studio import actors, bases, captions, gallery, images, trainings, triggers
 from greenroom.web import curve
 from greenroom.web.edge import Studio, is_part, page, see_other, settings_of, studio
@@ -20,6 +21,7 @@ KINDS = {
     "character": ("Character", "One person, creature or mascot, to be recognised in any scene."),
     "style": ("Style", "A way of drawing: line, colour and mood, for any subject."),
 }
+NO_PROBLEMS = {"name": "", "trigger": ""}
 STATES = ("draft", "queued", "training", "trained", "failed", "cancelled")
 TRASH_DAYS = 30
 """How long the trash promises to keep; nothing is erased before the person empties it."""
@@ -36,9 +38,15 @@ def models(
     """The Model Gallery."""
     with studio(settings_of(request)) as open_:
         shown = gallery.page(open_.session, open_.workspace, search=q, state=state, after=after or None)
-        gone = open_.session.get(Actor, deleted) if deleted else None
+        gone = _in_trash(open_, deleted)
         is_busy = any(card.actor.state in {"queued", "training"} for card in shown.cards)
-        values = {"shown": shown, "q": q, "state": state, "states": STATES, "is_busy": is_busy}
+        values: dict[str, Any] = {
+            "shown": shown,
+            "q": q,
+            "state": state,
+            "states": STATES,
+            "is_busy": is_busy,
+        }
         if is_part(request):
             return page("actors/cards.html", request, **values)
         trash = gallery.page(open_.session, open_.workspace, deleted=True, limit=1)
@@ -71,7 +79,9 @@ def named(request: Request, kind: str) -> Response:
     """Step two: name and trigger."""
     if kind not in KINDS:
         return see_other("/train")
-    return page("actors/name.html", request, kind=kind, kinds=KINDS, name="", trigger="", problems={})
+    return page(
+        "actors/name.html", request, kind=kind, kinds=KINDS, name="", trigger="", problems=NO_PROBLEMS
+    )
 
 
 @router.post("/train/{kind}")
@@ -84,7 +94,9 @@ def create(
     with studio(settings_of(request)) as open_:
         problems = {
             "name": _problem(lambda: actors.checked_name(name)),
-            "trigger": _problem(lambda: actors.check_trigger(open_.session, open_.workspace, trigger.strip())),
+            "trigger": _problem(
+                lambda: actors.check_trigger(open_.session, open_.workspace, trigger.strip())
+            ),
         }
         if any(problems.values()):
             values = {"kind": kind, "kinds": KINDS, "name": name, "trigger": trigger, "problems": problems}
@@ -238,13 +250,19 @@ def _actor_page(
     )
 
 
-def _problem(attempt: object) -> str:
+def _in_trash(open_: Studio, actor_id: str) -> Actor | None:
+    """The actor of that id when it is in the trash; None for any other word in the address."""
+    try:
+        found = open_.actor(actor_id, deleted=True)
+    except UnknownActor:
+        return None
+    return found if found.deleted_at is not None else None
+
+
+def _problem(attempt: Callable[[], object]) -> str:
     """What stands in the way of an attempt, in words; empty when nothing does."""
-    assert callable(attempt)
     try:
         attempt()
     except (BadInput, Conflict) as error:
         return str(error)
-    except GreenroomError:
-        raise
     return ""

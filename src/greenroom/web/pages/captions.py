@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from greenroom.db.models import Actor
+from greenroom.db.models import Actor, CaptionSource
 from greenroom.errors import BadInput, EditedMeanwhile, NotFound
 from greenroom.studio import captions, images, triggers
 from greenroom.studio.captions import Change
@@ -16,7 +16,7 @@ from greenroom.web.edge import Studio, is_part, page, see_other, settings_of, st
 router = APIRouter()
 
 SHOW = {"": "All", "empty": "Empty", "no-trigger": "Without the trigger"}
-Action = Literal["replace", "prepend", "trigger"]
+Action = Literal["replace", "prepend", "trigger", "generate"]
 
 
 @router.get("/actors/{actor_id}/captions")
@@ -54,6 +54,8 @@ def bulk(
                     done = captions.replace(session, actor, find, replace)
                 elif action == "prepend":
                     done = captions.prepend(session, actor, words)
+                elif action == "generate":
+                    done = captions.generate(session, open_.store, actor)
                 else:
                     done = _give_trigger(open_, actor)
                 return see_other(f"/actors/{actor_id}/captions?changed={len(done)}")
@@ -61,6 +63,8 @@ def bulk(
                 changes = captions.preview_replace(session, actor, find, replace)
             elif action == "prepend":
                 changes = captions.preview_prepend(session, actor, words)
+            elif action == "generate":
+                changes = captions.preview_generate(session, open_.store, actor)
             else:
                 changes = _without_trigger(open_, actor)
         except BadInput as error:
@@ -102,7 +106,12 @@ def save(
             status, problem = 422, str(error)
         if status == 200 and not is_part(request):
             return see_other(f"/actors/{actor_id}/captions#{picture_id}")
-        row = {**_row(open_, actor, picture_id), "problem": problem, "theirs": theirs, "is_saved": status == 200}
+        row = {
+            **_row(open_, actor, picture_id),
+            "problem": problem,
+            "theirs": theirs,
+            "is_saved": status == 200,
+        }
         if status != 200:
             row["text"] = text
         if is_part(request):
@@ -191,7 +200,5 @@ def _without_trigger(open_: Studio, actor: Actor) -> list[Change]:
 
 
 def _give_trigger(open_: Studio, actor: Actor) -> list[Change]:
-    from greenroom.db.models import CaptionSource
-
     texts = [(change.picture, change.after) for change in _without_trigger(open_, actor)]
     return captions.set_all(open_.session, texts, source=CaptionSource.EDITED)

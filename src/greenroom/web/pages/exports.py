@@ -99,5 +99,3 @@ def _download(content: Iterator[bytes], name: str, kind: str, size: int | None) 
 def _plain(trigger: str) -> str:
     """A trigger as a file name; its rules allow letters, digits, _ and - only."""
     return re.sub(r"[^A-Za-z0-9_-]", "", trigger) or "actor"
-
-

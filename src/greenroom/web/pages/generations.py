@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from greenroom.db.models import ActorState, Generation
-from greenroom.errors import GreenroomError
+from greenroom.errors import GreenroomError, UnknownPicture
 from greenroom.ml.families import CARDS
 from greenroom.studio import actors, bases, gallery, generations, jobs
 from greenroom.studio.bases import BaseInfo
@@ -73,9 +73,9 @@ def start(
                 weight=weight.strip() or 1.0,
                 guidance=guidance.strip() or None,
             )
-            generation = generations.start(open_.session, open_.workspace, asked)
+            with open_.session.begin_nested():
+                generation = generations.start(open_.session, open_.workspace, asked)
         except GreenroomError as error:
-            open_.session.rollback()
             status = error.http_status if error.http_status < 500 else 422
             return _page(request, open_, typed, status=status, problem=str(error))
     return see_other(f"/generate?g={generation.id}")
@@ -128,7 +128,7 @@ def history(
             next=found[_HISTORY - 1].id if len(found) > _HISTORY else None,
             q=q,
             is_first=not before,
-            deleted=deleted,
+            deleted=_deleted(open_, deleted),
         )
 
 
@@ -187,6 +187,15 @@ def _page(
         latest=generations.recent(open_.session, open_.workspace, limit=12) if shown is None else [],
         result=_result(open_, shown) if shown is not None else None,
     )
+
+
+def _deleted(open_: Studio, picture_id: str) -> str:
+    """The id when it is that of a deleted picture. Any other word of the address never reaches a form."""
+    try:
+        made = generations.find_picture(open_.session, open_.workspace, picture_id)
+    except UnknownPicture:
+        return ""
+    return made.id if made.deleted_at is not None else ""
 
 
 def _result(open_: Studio, generation: Generation) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from sqlalchemy import select
 
@@ -39,8 +40,6 @@ def review(request: Request, actor_id: str) -> HTMLResponse:
 @router.post("/actors/{actor_id}/train")
 async def train(request: Request, actor_id: str) -> Response:
     """Freeze the set and start."""
-    from fastapi.concurrency import run_in_threadpool
-
     async with request.form(max_files=0, max_fields=30, max_part_size=20_000) as form:
         typed = {key: value for key, value in form.items() if isinstance(value, str)}
     return await run_in_threadpool(_train, request, actor_id, typed)
@@ -98,18 +97,17 @@ def _train(request: Request, actor_id: str, typed: dict[str, str]) -> Response:
     with studio(settings_of(request)) as open_:
         actor = open_.actor(actor_id)
         try:
-            if typed.get("base"):
-                actors.set_base(open_.session, actor, typed["base"])
-            config, recipe = _config(open_, actor, typed)
-            started = trainings.start(open_.session, actor, config, recipe=recipe.name)
+            # Nothing of what was tried may stay when it is refused: the form shows it and sends it again.
+            with open_.session.begin_nested():
+                if typed.get("base"):
+                    actors.set_base(open_.session, actor, typed["base"])
+                config, recipe = _config(open_, actor, typed)
+                started = trainings.start(open_.session, actor, config, recipe=recipe.name)
         except GreenroomError as error:
-            # Nothing of what was tried may stay: the form shows it and sends it again.
-            open_.session.rollback()
             if error.http_status == 404:
                 raise
-            again = open_.actor(actor_id)
             status = error.http_status if error.http_status < 500 else 422
-            return _review(request, open_, again, status=status, problem=str(error), typed=typed)
+            return _review(request, open_, actor, status=status, problem=str(error), typed=typed)
     return see_other(f"/trainings/{started.id}")
 
 
@@ -122,7 +120,9 @@ def _config(open_: Studio, actor: Actor, typed: dict[str, str]) -> tuple[TrainCo
             try:
                 overrides[key] = kind(text)
             except ValueError as error:
-                raise BadInput(f"{label}: {text[:40]!r} is not a number. Correct it under Advanced.") from error
+                raise BadInput(
+                    f"{label}: {text[:40]!r} is not a number. Correct it under Advanced."
+                ) from error
     prompts = [line.strip() for line in typed.get("sample_prompts", "").splitlines() if line.strip()]
     if prompts:
         overrides["sample_prompts"] = tuple(prompts[: recipes.MOST_SAMPLES])
@@ -159,7 +159,7 @@ def _review(
         config, _ = _config(open_, actor, {})
     except GreenroomError as error:
         config_problem = str(error)
-    known = bases.list_(session)
+    latest = trainings.latest(session, actor)
     chosen = (typed or {}).get("base") or actor.base
     speed = _seconds_a_step(open_, chosen)
     return page(
@@ -170,7 +170,7 @@ def _review(
         pictures=images.list_(session, actor),
         blocking=[finding for finding in findings if finding.level == checks.Level.BLOCKS],
         warnings=[finding for finding in findings if finding.level == checks.Level.WARNS],
-        bases=known,
+        bases=bases.list_(session),
         chosen=chosen,
         config=config,
         problem=problem or config_problem,
@@ -178,7 +178,7 @@ def _review(
         typed=typed or {},
         advanced=ADVANCED,
         seconds=speed * config.steps if speed is not None and config is not None else None,
-        version=(trainings.latest(session, actor).version if trainings.latest(session, actor) else 0) + 1,  # type: ignore[union-attr]
+        version=latest.version + 1 if latest is not None else 1,
     )
 
 
@@ -209,10 +209,6 @@ def _training_page(
 
 def _progress(open_: Studio, row: Training, actor: Actor) -> dict[str, Any]:
     job = jobs.newest(open_.session, row.id)
-    strips = []
-    for checkpoint in trainings.checkpoints(open_.session, row):
-        if checkpoint.sample_keys:
-            strips.append(checkpoint)
     is_newest = row.version == max(one.version for one in trainings.list_(open_.session, actor))
     is_measuring = row.phase == "train" and row.total_steps
     return {
@@ -222,7 +218,7 @@ def _progress(open_: Studio, row: Training, actor: Actor) -> dict[str, Any]:
         "is_stopping": bool(job and job.cancel_requested and row.state in LIVE),
         "can_resume": is_newest and row.state in {RunState.FAILED, RunState.CANCELLED},
         "share": row.step / row.total_steps if is_measuring else (1 if row.state == RunState.DONE else 0),
-        "strips": strips,
+        "strips": [one for one in trainings.checkpoints(open_.session, row) if one.sample_keys],
         "prompts": row.config.get("sample_prompts") or [],
         "curve": curve.of(trainings.losses(open_.session, row), row.total_steps),
         "width": curve.WIDTH,

@@ -77,9 +77,7 @@ class Flux1:
             pooled_projections=torch.stack([prompt["pooled"] for prompt in prompts]).to(net.dtype),
             encoder_hidden_states=embeds,
             txt_ids=torch.zeros(embeds.shape[1], 3, device=latents.device, dtype=net.dtype),
-            img_ids=pipe._prepare_latent_image_ids(
-                batch, height // 2, width // 2, latents.device, net.dtype
-            ),
+            img_ids=pipe._prepare_latent_image_ids(batch, height // 2, width // 2, latents.device, net.dtype),
             return_dict=False,
         )[0]
         velocity = pipe._unpack_latents(
@@ -131,7 +129,9 @@ def tiny(folder: Path, seed: int = 0) -> None:
             guidance_embeds=True,
             axes_dims_rope=(4, 6, 6),
         )
-        vae = toys.vae(16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False)
+        vae = toys.vae(
+            16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False
+        )
         clip_tokenizer, t5_tokenizer = toys.clip_tokenizer(), toys.byte_tokenizer()
         clip = toys.clip(clip_tokenizer, 16, projection=False)
         t5 = toys.t5(t5_tokenizer, 16)

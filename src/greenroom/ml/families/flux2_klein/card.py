@@ -43,6 +43,7 @@ CARD = Card(
     key_formats=("diffusers",),
     architecture="Flux.2-klein",
     activation_bytes=40_000_000_000,
+    checkpointed_share=0.12,
     is_activation_measured=False,
     objective="rectified flow, logit-normal noise levels, shifted by the picture's number of tokens",
     prompt_style="Plain sentences.",

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKLFlux2,
+    FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
-    FlowMatchEulerDiscreteScheduler,
 )
 from PIL import Image
 from torch import Tensor, nn
@@ -96,7 +96,9 @@ class Flux2Klein:
         # This pipeline takes a negative prompt as embeddings only, and otherwise guides away from "".
         negative = {}
         if config.negative and guidance > 1 and not pipe.config.is_distilled:
-            negative["negative_prompt_embeds"] = self.encode_prompts(pipe, [config.negative])[0]["embeds"][None]
+            negative["negative_prompt_embeds"] = self.encode_prompts(pipe, [config.negative])[0]["embeds"][
+                None
+            ]
 
         # One at a time: sums inside a matrix product depend on the batch; a seed must give the same bytes.
         for index in range(config.count):
@@ -133,7 +135,11 @@ def tiny(folder: Path, seed: int = 0) -> None:
             guidance_embeds=False,
         )
         vae = AutoencoderKLFlux2(
-            block_out_channels=(4, 4, 8, 8), layers_per_block=1, latent_channels=8, norm_num_groups=4, sample_size=64
+            block_out_channels=(4, 4, 8, 8),
+            layers_per_block=1,
+            latent_channels=8,
+            norm_num_groups=4,
+            sample_size=64,
         )
         vae.bn.running_mean.normal_(0, 0.1)
         vae.bn.running_var.uniform_(0.5, 2)

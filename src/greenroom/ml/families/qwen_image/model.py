@@ -155,7 +155,11 @@ def tiny(folder: Path, seed: int = 0) -> None:
                     "num_hidden_layers": 2,
                     "num_attention_heads": 2,
                     "num_key_value_heads": 2,
-                    "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+                    "rope_parameters": {
+                        "rope_type": "default",
+                        "mrope_section": [1, 1, 2],
+                        "rope_theta": 1e6,
+                    },
                 },
                 vision_config={
                     "depth": 1,

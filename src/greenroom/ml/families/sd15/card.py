@@ -22,5 +22,6 @@ CARD = Card(
     prediction="epsilon",
     key_formats=("diffusers", "kohya"),
     architecture="stable-diffusion-v1",
-    activation_bytes=2_500_000_000,
+    activation_bytes=6_400_000_000,
+    is_activation_measured=False,
 )

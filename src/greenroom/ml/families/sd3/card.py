@@ -37,6 +37,7 @@ CARD = Card(
     key_formats=("diffusers",),
     architecture="stable-diffusion-3",
     activation_bytes=40_000_000_000,
+    checkpointed_share=0.12,
     is_activation_measured=False,
     objective="rectified flow, logit-normal noise levels shifted by 3",
     prompt_style="Plain sentences; the two CLIP encoders read the first 77 tokens, T5 the first 256.",

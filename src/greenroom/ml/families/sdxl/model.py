@@ -123,7 +123,8 @@ class SDXL:
         for index in range(config.count):
             drawn = pipe(
                 prompt=config.prompt,
-                negative_prompt=config.negative or None,  # None lets the base take zeros, where it was so trained
+                negative_prompt=config.negative
+                or None,  # None lets the base take zeros, where it was so trained
                 width=config.width_px,
                 height=config.height_px,
                 num_inference_steps=steps,

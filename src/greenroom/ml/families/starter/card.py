@@ -10,8 +10,8 @@ CARD = Card(
     licence="Apache-2.0",
     gated=False,
     hub_ids=(),
-    native_px=256,
-    size_multiple_px=32,
+    native_px=128,
+    size_multiple_px=16,
     pipeline="ZImagePipeline",
     networks=("transformer", "vae", "text_encoder"),
     denoiser="transformer",
@@ -30,5 +30,5 @@ CARD = Card(
     prediction="x0-flow",
     key_formats=("diffusers",),
     architecture="greenroom-starter-v1",
-    activation_bytes=60_000_000,
+    activation_bytes=32_000_000,
 )

@@ -28,7 +28,7 @@ from greenroom.ml.families.starter.card import CARD
 MIN_NOISE = 0.05
 """Floor of 1 - t in the velocity loss; below it the weight would explode. Li & He 2025, arXiv:2511.13720."""
 
-TIME_MEAN, TIME_STD = 0.5, 1.2
+TIME_MEAN, TIME_STD = -0.8, 1.6
 """t = sigmoid(normal(mean, std)), as the base was trained."""
 
 
@@ -135,10 +135,10 @@ def tiny(folder: Path, seed: int = 0) -> None:
             axes_lens=[1024, 64, 64],
         )
         vae = AutoencoderTiny(
-            encoder_block_out_channels=(8,) * 5,
-            decoder_block_out_channels=(8,) * 5,
-            num_encoder_blocks=(1,) * 5,
-            num_decoder_blocks=(1,) * 5,
+            encoder_block_out_channels=(8,) * 4,
+            decoder_block_out_channels=(8,) * 4,
+            num_encoder_blocks=(1,) * 4,
+            num_decoder_blocks=(1,) * 4,
             latent_channels=32,
             scaling_factor=1.3,
         )

@@ -129,7 +129,9 @@ def tiny(folder: Path, seed: int = 0) -> None:
             axes_dims=[4, 6, 6],
             axes_lens=[1024, 64, 64],
         )
-        vae = toys.vae(16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False)
+        vae = toys.vae(
+            16, shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False
+        )
         tokenizer = toys.byte_tokenizer()
         text_encoder = Qwen3Model(
             Qwen3Config(

@@ -1,0 +1,105 @@
+"""A newcomer's whole way in a real browser: from an empty page to a trained model and its pictures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from conftest import Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+
+def test_a_newcomer_gets_a_trained_model_and_its_pictures(
+    page: Page, server: Server, juno: Path, tmp_path: Path
+) -> None:
+    page.goto(server.url)
+    page.get_by_role("link", name="Train New Model").click()
+    page.get_by_role("link", name="Character").click()
+    page.get_by_label("Name").fill("Juno")
+    page.get_by_label("Trigger word").fill("red")
+    page.get_by_text("ordinary word").wait_for()
+    page.get_by_label("Trigger word").fill("JUNO_01")
+    page.get_by_text("@JUNO_01 is free.").wait_for()
+    page.get_by_role("button", name="Continue to pictures").click()
+
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"not a picture")
+    chosen = [juno / f"{number:02d}.{ending}" for number in range(1, 7) for ending in ("png", "txt")]
+    page.locator("[data-files]").first.set_input_files([*chosen, bad])
+    page.get_by_text("6 taken, 1 refused").wait_for(timeout=240_000)
+    assert page.locator(".verdict.is-bad b").inner_text() == "broken.png"
+    page.reload()  # every step saves itself
+    assert page.locator("[data-tiles] .tile").count() == 6
+    page.get_by_role("link", name="Continue to captions").click()
+
+    first = page.locator("[data-captions] textarea").first
+    first.fill("JUNO_01, waving, in a park")
+    first.press("Control+Enter")
+    page.get_by_text("Saved", exact=True).wait_for()
+    page.get_by_role("link", name="Continue to review").click()
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Steps").fill("60")
+    page.get_by_label("Pictures a step").fill("2")
+    page.get_by_label("Rank").fill("4")
+    page.get_by_label("Sample prompts").fill("JUNO_01, at the beach")
+    page.get_by_role("button", name="Train Juno").click()
+
+    page.locator("#now h2").wait_for()
+    page.locator("#curve polyline.smooth").wait_for(timeout=300_000)
+    page.reload()  # in the middle: it goes on
+    page.get_by_role("heading", name="Juno is trained").wait_for(timeout=300_000)
+    assert page.locator("#samples img").count() >= 1
+
+    page.get_by_role("link", name="Generate with Juno").click()
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("")
+    prompt.press_sequentially("@ju")
+    page.get_by_role("option", name="Juno").wait_for()
+    prompt.press("Enter")
+    assert prompt.input_value() == "@JUNO_01 "
+    prompt.press_sequentially("laughing in space")
+    page.get_by_label("Pictures").select_option("2")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_role("heading", name="2 pictures").wait_for(timeout=300_000)
+    page.locator("#result .made img").first.click()
+    assert "@JUNO_01 laughing in space" in page.locator(".made-prompt").inner_text()
+
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Bring it back").click()
+    page.get_by_role("link", name="Models").click()
+    assert page.locator(".card .pill").inner_text() == "Trained"
+    page.locator(".card a").click()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Move to the trash").click()
+    page.get_by_role("button", name="Bring it back").click()
+    page.get_by_role("heading", name="Juno", exact=True).wait_for()
+
+
+def test_a_training_goes_on_after_its_worker_was_killed(page: Page, server: Server, juno_id: str) -> None:
+    page.goto(f"{server.url}/actors/{juno_id}/review")
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Steps").fill("120")
+    page.get_by_label("Pictures a step").fill("2")
+    page.get_by_label("Rank").fill("4")
+    page.get_by_label("Sample prompts").fill("JUNO_01")
+    page.get_by_role("button", name="Train Juno").click()
+    page.locator("#curve polyline.smooth").wait_for(timeout=300_000)
+    os.kill(_worker_of(server), signal.SIGKILL)
+    page.get_by_role("heading", name="Juno is trained").wait_for(timeout=600_000)
+    assert page.locator("#now dd").first.inner_text() == "120 of 120"
+
+
+def _worker_of(server: Server) -> int:
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True, check=True
+    )
+    return int(found.stdout.split()[0])
