@@ -23,11 +23,15 @@ def config(source: Path, run: Path, **changes: Any) -> TrainConfig:
 
 
 class TestIdentity:
-    def test_does_not_depend_on_where_the_base_lies(self, tmp_path: Path, tiny_bases: dict[str, Path]) -> None:
+    def test_does_not_depend_on_where_the_base_lies(
+        self, tmp_path: Path, tiny_bases: dict[str, Path]
+    ) -> None:
         copy = shutil.copytree(tiny_bases["sd15"], tmp_path / "elsewhere")
         assert preflight.base_identity(copy) == preflight.base_identity(tiny_bases["sd15"])
 
-    @pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"])
+    @pytest.mark.parametrize(
+        "name", ["unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
+    )
     def test_sees_one_changed_byte(self, tmp_path: Path, tiny_bases: dict[str, Path], name: str) -> None:
         copy = shutil.copytree(tiny_bases["sd15"], tmp_path / "copy")
         data = bytearray((copy / name).read_bytes())
@@ -52,7 +56,9 @@ class TestIdentity:
 
 
 class TestMemory:
-    def test_counts_the_weights_that_a_lora_will_have(self, tmp_path: Path, tiny_bases: dict[str, Path]) -> None:
+    def test_counts_the_weights_that_a_lora_will_have(
+        self, tmp_path: Path, tiny_bases: dict[str, Path]
+    ) -> None:
         for family_id, source in tiny_bases.items():
             run = read_train(make(tmp_path / family_id, family_id, source))
             family = families.get(family_id)
@@ -76,11 +82,15 @@ class TestMemory:
         assert total(gradient_checkpointing=True) < total()
         assert total(torch.bfloat16) < total()
 
-    def test_too_much_is_refused_with_what_would_help(self, tmp_path: Path, tiny_bases: dict[str, Path]) -> None:
+    def test_too_much_is_refused_with_what_would_help(
+        self, tmp_path: Path, tiny_bases: dict[str, Path]
+    ) -> None:
         source = tiny_bases["starter"]
         run = config(source, tmp_path / "run", max_memory_gb=0.1)
         need = preflight.memory(source, families.CARDS["starter"], run, torch.float32)
-        with pytest.raises(OutOfMemory, match=r"0\.1 GB can be used.*smaller batch or gradient checkpointing"):
+        with pytest.raises(
+            OutOfMemory, match=r"0\.1 GB can be used.*smaller batch or gradient checkpointing"
+        ):
             preflight.check_memory(need, run, CPU)
         preflight.check_memory(need, run.model_copy(update={"max_memory_gb": None}), CPU)
 

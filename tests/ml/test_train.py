@@ -165,7 +165,11 @@ class TestEveryFamily:
         for _ in range(4):  # each time it goes on for one step, saves and ends
             stop = threading.Event()
             with pytest.raises(Cancelled):
-                run(broken, stop, on_line=lambda line, stop=stop: '"phase":"cache","step":6' in line and stop.set())
+                run(
+                    broken,
+                    stop,
+                    on_line=lambda line, stop=stop: '"phase":"cache","step":6' in line and stop.set(),
+                )
         assert "step-000004" in steps_saved(broken)
         assert not (broken / "samples").exists()  # step 4 was saved, and stopped before its pictures
         _, lines = run(broken)
@@ -199,7 +203,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_very_bytes_of_an_unbroken_
 def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_that_one(
     tmp_path: Path, tiny_bases: dict[str, Path]
 ) -> None:
-    large = {"rank": 64, "ema_decay": 0.5, "checkpoint_every": 2, "steps": 8}  # megabytes, so that writing takes time
+    large = {
+        "rank": 64,
+        "ema_decay": 0.5,
+        "checkpoint_every": 2,
+        "steps": 8,
+    }  # megabytes, so that writing takes time
     whole = make(tmp_path / "whole", "starter", tiny_bases["starter"], **large)
     finish(whole)
     broken = make(tmp_path / "broken", "starter", tiny_bases["starter"], **large)

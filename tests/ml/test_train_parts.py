@@ -40,12 +40,15 @@ class TestConfig:
         with pytest.raises(ValidationError):
             config(**changes)
 
-    @pytest.mark.parametrize("changes", [{"steps": 101}, {"seed": 1}, {"rank": 8}, {"alpha": 2.0}, {"dropout": 0.1}])
+    @pytest.mark.parametrize(
+        "changes", [{"steps": 101}, {"seed": 1}, {"rank": 8}, {"alpha": 2.0}, {"dropout": 0.1}]
+    )
     def test_another_weight_is_another_identity(self, changes: dict[str, Any]) -> None:
         assert config(**changes).identity() != config().identity()
 
     @pytest.mark.parametrize(
-        "changes", [{"base_source": "/moved"}, {"checkpoint_every": 7}, {"sample_prompts": ("x",)}, {"name": "Mo"}]
+        "changes",
+        [{"base_source": "/moved"}, {"checkpoint_every": 7}, {"sample_prompts": ("x",)}, {"name": "Mo"}],
     )
     def test_what_changes_no_weight_keeps_the_identity(self, changes: dict[str, Any]) -> None:
         assert config(**changes).identity() == config().identity()

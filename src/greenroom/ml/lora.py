@@ -26,7 +26,7 @@ def attach(denoiser: nn.Module, card: Card, config: TrainConfig) -> dict[str, nn
         denoiser.add_adapter(  # type: ignore[operator]
             LoraConfig(
                 r=config.rank,
-                lora_alpha=config.alpha,
+                lora_alpha=config.alpha,  # type: ignore[arg-type]  # only ever divided by the rank
                 lora_dropout=config.dropout,
                 target_modules=card.lora_layers(linears),
                 init_lora_weights=True,

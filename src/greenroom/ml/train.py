@@ -133,7 +133,7 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
         noise = torch.Generator(on.device).manual_seed(dice.getrandbits(63))
 
         loss = family.loss(pipe, latents, prompts, config, noise)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
