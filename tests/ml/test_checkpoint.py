@@ -86,9 +86,8 @@ def test_a_flipped_bit_in_the_manifest_is_never_taken_for_another_run(tmp_path: 
         flipped = bytearray(sound)
         flipped[position] ^= 4
         (save(run, 1) / "manifest.json").write_bytes(flipped)
-        found, complaints = checkpoint.newest(
-            run, RUN
-        )  # raises ChangedDataset if it believed the flipped bit
+        # It would raise ChangedDataset here if it believed the flipped bit.
+        found, complaints = checkpoint.newest(run, RUN)
         assert (found is None) == (len(complaints) == 1)
 
 

@@ -64,7 +64,7 @@ def test_an_actor_is_named_with_or_without_at(plan: Plans, kia: Actor, prompt: s
     [member] = made.cast
     assert (member.actor_id, member.trigger, member.version, member.weight) == (kia.id, "KIA_01", 1, 0.8)
     assert member.training_id == kia.active_training_id
-    assert (made.base, made.width_px, made.height_px) == ("tiny", 256, 256)
+    assert (made.base, made.width_px, made.height_px) == ("tiny", 128, 128)
 
 
 def test_several_actors_stand_in_the_order_of_their_mention_and_once_each(
@@ -201,7 +201,7 @@ def test_the_whole_way_of_a_generation(
     assert kia.active_training_id is not None
     told = generations.config(session, generation, {kia.active_training_id: tmp_path / "l"}, tmp_path / "out")
     assert (told.prompt, told.negative, told.count, told.seed) == ("KIA_01 laughing", "hat", 2, 7)
-    assert (told.steps, told.guidance, told.width_px, told.height_px) == (9, 2.0, 256, 256)
+    assert (told.steps, told.guidance, told.width_px, told.height_px) == (9, 2.0, 128, 128)
     assert [(use.file, use.trigger, use.weight) for use in told.loras] == [
         (str(tmp_path / "l"), "KIA_01", 1.0)
     ]

@@ -30,7 +30,7 @@ SCENES = (
     "laughing, at the beach",
 )
 HONEST = (
-    "The starter is a small model of drawn characters that fits into this repository; "
+    "The starter is a small and still rough model of drawn characters that fits into this repository; "
     "it shows how training works. The big base models draw far better."
 )
 

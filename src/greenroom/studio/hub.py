@@ -30,10 +30,10 @@ def fetch(repo_id: str, folder: Path, *, token: str = "", endpoint: str | None =
     (the hub cannot be reached).
     """
     try:
-        from httpx import HTTPError
         from huggingface_hub import HfApi, snapshot_download
-        from huggingface_hub.errors import (
+        from huggingface_hub.errors import (  # type: ignore[attr-defined]
             GatedRepoError,
+            HTTPError,  # its HTTP library's own, whichever that is: httpx in version 1, httpx2 in 2
             LocalEntryNotFoundError,
             OfflineModeIsEnabled,
             RepositoryNotFoundError,

@@ -1,7 +1,7 @@
 """What a picture or a head looks like, as 1280 numbers: for drawn and other characters, places and objects.
 
 A general image embedding, approximate for people: two photos of one person can stand further apart than it
-thinks. Cosines are taken after the mean over many pictures is subtracted, or all pictures look alike.
+thinks.
 """
 
 from __future__ import annotations
@@ -31,14 +31,6 @@ def embed(picture: Pixels) -> Array | None:
     net = _net()
     net.setInput(scaled.transpose(2, 0, 1)[None])
     return np.asarray(net.forward(), np.float32).reshape(-1)
-
-
-def similarities(vectors: Array, centre: Array | None = None) -> Array:
-    """Cosine of each with each, (N, N), after subtracting `centre`."""
-    moved = vectors if centre is None else vectors - centre
-    unit = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
-    product: Array = unit @ unit.T
-    return product
 
 
 @cache
