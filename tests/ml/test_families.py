@@ -125,7 +125,7 @@ class TestEveryFamily:
         assert not torch.equal(together[0]["embeds"][-1], together[2]["embeds"][-1])
 
     def test_the_loss_works_in_every_bucket(self, family_id: str) -> None:
-        config = train_config(self.family, self.source, resolution_px=128)
+        config = train_config(self.family, self.source, resolution_px=256)
         choice = data.buckets(config.resolution_px, self.family.card.size_multiple_px)
         assert len(choice) >= 3
         for bucket in choice:

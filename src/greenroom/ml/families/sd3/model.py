@@ -125,7 +125,7 @@ def tiny(folder: Path, seed: int = 0) -> None:
             joint_attention_dim=16,
             caption_projection_dim=32,
             pooled_projection_dim=16,
-            pos_embed_max_size=16,
+            pos_embed_max_size=32,
             dual_attention_layers=(0,),
             qk_norm="rms_norm",
         )
