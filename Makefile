@@ -2,8 +2,9 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-# Two libraries with a thread per core each get in each other's way; the tests start many small processes.
-TEST_ENV := OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+# A test process per core, one thread each: two-thread OpenMP beside a busy neighbour is many times slower than one.
+TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+TEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 .PHONY: setup demo test test-fast check bench clean
 
@@ -18,10 +19,10 @@ demo: setup           ## train the sample actor on the built-in model and show t
 	$(BIN)/greenroom demo
 
 test: setup           ## everything, training included
-	$(TEST_ENV) $(BIN)/python -m pytest -q
+	$(TEST_ENV) $(TEST)
 
 test-fast: setup      ## without the tests that train for a while
-	$(TEST_ENV) $(BIN)/python -m pytest -q -m 'not slow'
+	$(TEST_ENV) $(TEST) -m 'not slow'
 
 check: setup          ## style, types, layers
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from conftest import Server
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
 
 def test_a_newcomer_gets_a_trained_model_and_its_pictures(
@@ -56,7 +57,7 @@ def test_a_newcomer_gets_a_trained_model_and_its_pictures(
     page.locator("#now h2").wait_for()
     page.locator("#curve polyline.smooth").wait_for(timeout=300_000)
     page.reload()  # in the middle: it goes on
-    page.get_by_role("heading", name="Juno is trained").wait_for(timeout=300_000)
+    _wait_until_trained(page, server, timeout_s=600)
     assert page.locator("#samples img").count() >= 1
 
     page.get_by_role("link", name="Generate with Juno").click()
@@ -75,7 +76,7 @@ def test_a_newcomer_gets_a_trained_model_and_its_pictures(
 
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Bring it back").click()
-    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name="Models", exact=True).click()
     assert page.locator(".card .pill").inner_text() == "Trained"
     page.locator(".card a").click()
     page.get_by_text("More", exact=True).click()
@@ -94,8 +95,27 @@ def test_a_training_goes_on_after_its_worker_was_killed(page: Page, server: Serv
     page.get_by_role("button", name="Train Juno").click()
     page.locator("#curve polyline.smooth").wait_for(timeout=300_000)
     os.kill(_worker_of(server), signal.SIGKILL)
-    page.get_by_role("heading", name="Juno is trained").wait_for(timeout=600_000)
+    _wait_until_trained(page, server, timeout_s=800)
     assert page.locator("#now dd").first.inner_text() == "120 of 120"
+
+
+def _wait_until_trained(page: Page, server: Server, *, timeout_s: float) -> None:
+    """Without a reload; a training that failed or hangs is told with what the page and the worker said."""
+    over = page.get_by_role("heading", name=re.compile("Juno is trained|The training failed"))
+    try:
+        over.wait_for(timeout=timeout_s * 1000)
+    except Exception as error:
+        raise AssertionError(_said(page, server)) from error
+    assert over.inner_text() == "Juno is trained", _said(page, server)
+
+
+def _said(page: Page, server: Server) -> str:
+    shown = page.locator("main").inner_text()
+    page.reload()
+    log = (server.home / "logs" / "worker.log").read_text(errors="replace")[-3000:]
+    return (
+        f"the page: {shown}\n\nafter a reload: {page.locator('main').inner_text()}\n\nthe worker's log: {log}"
+    )
 
 
 def _worker_of(server: Server) -> int:
