@@ -220,16 +220,24 @@ def checked_name(name: str) -> str:
     shown = " ".join(name.split())
     if len(shown) > MAX_NAME_CHARS:
         raise BadName(f"The name has {len(shown)} characters; at most {MAX_NAME_CHARS} are kept. Shorten it.")
-    wrong = next(
-        (char for char in shown if char in "/\\" or unicodedata.category(char) in {"Cc", "Cs"}), None
-    )
+    wrong = next((char for char in shown if not _can_stand_in_a_name(char)), None)
     if wrong is not None:
-        raise BadName(f"The name {shown!r} holds {wrong!r}, which no name may. Leave it out.")
+        raise BadName(
+            f"The name {shown!r} holds {wrong!r}. Other programs show the name as a title, so it is kept to "
+            "letters, digits and punctuation other than slashes. Leave it out."
+        )
     if not any(char.isalnum() for char in shown):
         raise BadName(
             f"The name {shown!r} has no letter or digit. Give one that can be read out, such as KIA."
         )
     return shown
+
+
+def _can_stand_in_a_name(char: str) -> bool:
+    """Not a slash, an emoji or another pictograph, a control or direction mark, or half a character."""
+    if char in "\u200c\u200d":  # joiners: Persian and Indic spelling needs them
+        return True
+    return char not in "/\\" and unicodedata.category(char) not in {"Cc", "Cf", "Cn", "Co", "Cs", "So"}
 
 
 def _refuse_other(actor: Actor, name: str, kind: str, trigger: str) -> None:
