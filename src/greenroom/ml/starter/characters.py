@@ -70,17 +70,34 @@ def sample_identity(rng: Random, among: Sequence[str] = NARROW, *, held_out: boo
             return identity
 
 
-def sample_scene(rng: Random, identity: Identity, *, held_out: bool | None = False) -> Scene:
-    """A random scene for it: face and place of the training side, the held-out side, or (None) of any."""
+def sample_scene(
+    rng: Random, identity: Identity, *, held_out: bool | None = False, steady: bool = False
+) -> Scene:
+    """A random scene for it: face and place of the training side, the held-out side, or (None) of any.
+
+    With `steady` the figure stands in the middle of the picture as it was drawn: a small network that sees every eye
+    at the same spot draws clean eyes many hours earlier.
+    """
     faces = expressions_of(identity)
     while True:
         expression, place = rng.choice(faces), _any_place(rng, identity)
         if held_out is None or is_held_out_pair(expression, place) == held_out:
             break
+    place_seed = rng.randrange(1 << 30)
+    if steady:
+        return Scene(
+            expression=expression,
+            place=place,
+            place_seed=place_seed,
+            flip=False,
+            angle_deg=0.0,
+            scale=1.0,
+            shift=0.0,
+        )
     return Scene(
         expression=expression,
         place=place,
-        place_seed=rng.randrange(1 << 30),
+        place_seed=place_seed,
         flip=rng.random() < 0.5,
         angle_deg=round(rng.uniform(-5, 5), 2),
         scale=round(rng.uniform(0.85, 1.1), 3),

@@ -56,18 +56,19 @@ __all__ = [
     "write_shard",
     "write_sheet",
 ]
+_Job = tuple[int, int, int, int, tuple[str, ...], bool]  # seed, shard, index, size_px, among, steady
 DATA_VERSION = 4  # raise it whenever a seed would give other pictures or other attributes
 
 
-def sample_set(identity: Identity, n: int, seed: int) -> list[tuple[Pixels, str]]:
+def sample_set(identity: Identity, n: int, seed: int, *, steady: bool = False) -> list[tuple[Pixels, str]]:
     """n varied pictures of one character with full captions, for personalisation."""
     rng = Random(f"set/{seed}")
     faces = list(expressions_of(identity))
     pairs: list[tuple[Pixels, str]] = []
     for i in range(n):
-        scene = sample_scene(rng, identity)
+        scene = sample_scene(rng, identity, steady=steady)
         while i < len(faces) and scene.expression != faces[i]:
-            scene = sample_scene(rng, identity)
+            scene = sample_scene(rng, identity, steady=steady)
         text = ""
         while not text:
             text = caption(attributes(identity, scene), rng)
@@ -83,19 +84,21 @@ def write_shard(
     seed: int = 0,
     size_px: int = 256,
     among: Sequence[str] = NARROW,
+    steady: bool = False,
     processes: int = 1,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Path:
     """Render `count` pictures to shard-NNNN.npy (N, H, W, 3), and a line each to shard-NNNN.jsonl.
 
-    The same (seed, shard, among) gives the same bytes whatever the number of processes.
+    The same (seed, shard, among, steady) gives the same bytes whatever the number of processes.
     """
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"shard-{shard:04d}.npy"
     staged, staged_lines = target.with_suffix(".npy.part"), target.with_suffix(".jsonl.part")
     pixels = np.lib.format.open_memmap(staged, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px, 3))
     lines = []
-    made = _pictures(seed, shard, count=count, size_px=size_px, among=tuple(among), processes=processes)
+    jobs = [(seed, shard, index, size_px, tuple(among), steady) for index in range(count)]
+    made = _pictures(jobs, processes)
     for i, (picture, described) in enumerate(made):
         pixels[i] = picture
         lines.append(json.dumps({k: v for k, v in asdict(described).items() if v is not None}))
@@ -114,22 +117,31 @@ def read_attributes(path: Path) -> list[Attributes]:
     return [Attributes(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def draw_one(seed: int, shard: int, index: int, among: Sequence[str] = NARROW) -> tuple[Identity, Scene]:
+def draw_one(
+    seed: int, shard: int, index: int, among: Sequence[str] = NARROW, *, steady: bool = False
+) -> tuple[Identity, Scene]:
     """What stands at this index of this shard."""
     rng = Random(f"{DATA_VERSION}/{seed}/{shard}/{index}")
     identity = sample_identity(rng, among)
-    return identity, sample_scene(rng, identity)
+    return identity, sample_scene(rng, identity, steady=steady)
 
 
 def write_sheet(
-    path: Path, *, seed: int, among: Sequence[str], columns: int = 8, rows: int = 6, cell_px: int = 192
+    path: Path,
+    *,
+    seed: int,
+    among: Sequence[str],
+    steady: bool = False,
+    columns: int = 8,
+    rows: int = 6,
+    cell_px: int = 192,
 ) -> None:
     """A labelled sheet of random pictures with captions, for a person to look at."""
     line_px = 12
     sheet = Image.new("RGB", (columns * cell_px, rows * (cell_px + 4 * line_px)), "white")
     pen = ImageDraw.Draw(sheet)
     for i in range(columns * rows):
-        identity, scene = draw_one(seed, 9999, i, among)
+        identity, scene = draw_one(seed, 9999, i, among, steady=steady)
         x, y = (i % columns) * cell_px, (i // columns) * (cell_px + 4 * line_px)
         sheet.paste(Image.fromarray(render(identity, scene, cell_px)), (x, y))
         words = caption(attributes(identity, scene), Random(i)) or "(empty)"
@@ -137,10 +149,7 @@ def write_sheet(
     sheet.save(path)
 
 
-def _pictures(
-    seed: int, shard: int, *, count: int, size_px: int, among: tuple[str, ...], processes: int
-) -> Iterable[tuple[Pixels, Attributes]]:
-    jobs = [(seed, shard, index, size_px, among) for index in range(count)]
+def _pictures(jobs: list[_Job], processes: int) -> Iterable[tuple[Pixels, Attributes]]:
     if processes <= 1:
         yield from map(_picture, jobs)
         return
@@ -148,9 +157,9 @@ def _pictures(
         yield from pool.map(_picture, jobs, chunksize=32)
 
 
-def _picture(job: tuple[int, int, int, int, tuple[str, ...]]) -> tuple[Pixels, Attributes]:
-    seed, shard, index, size_px, among = job
-    identity, scene = draw_one(seed, shard, index, among)
+def _picture(job: _Job) -> tuple[Pixels, Attributes]:
+    seed, shard, index, size_px, among, steady = job
+    identity, scene = draw_one(seed, shard, index, among, steady=steady)
     return render(identity, scene, size_px), attributes(identity, scene)
 
 
@@ -174,6 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="pixels of a side")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--styles", default="narrow", help="narrow, all, or names with commas")
+    parser.add_argument(
+        "--steady", action="store_true", help="every figure in the middle, upright, at one size"
+    )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--sheet", type=Path, help="write a labelled contact sheet here instead of a shard")
     given = parser.parse_args(arguments)
@@ -182,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in among if name not in STYLES]:
         parser.error(f"no style called {', '.join(unknown)}; there are {', '.join(STYLES)}")
     if given.sheet:
-        write_sheet(given.sheet, seed=given.seed, among=among)
+        write_sheet(given.sheet, seed=given.seed, among=among, steady=given.steady)
         return 0
     began = time.monotonic()
 
@@ -201,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=given.seed,
         size_px=given.size,
         among=among,
+        steady=given.steady,
         processes=given.processes,
         on_progress=show,
     )
