@@ -26,11 +26,7 @@ UNSEEN_FACES = ("angry", "winking", "laughing")
 UNSEEN_PLACES = ("space", "underwater", "snow", "desert")
 
 CREDITS = {
-    "adventurer": '"Adventurer" by Lisa Wischofsky, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
-    "micah": '"Avatar Illustration System" by Micah Lanier, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
     "toon-head": '"ToonHead" by Johan Melin, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)',
-    "critters": '"Critters" by DiceBear, CC0 1.0',
-    "sprouts": '"Sprouts" by DiceBear, CC0 1.0',
 }
 
 
@@ -58,7 +54,7 @@ def main() -> None:
     )
     assert data.is_held_out(juno), "the starter must not have seen the character"
     _write("character-juno", _character(juno, 14), ("toon-head",))
-    _write("style-riso", _style(12), ("adventurer", "micah", "toon-head", "critters", "sprouts"))
+    _write("style-riso", _style(12), ("toon-head",))
 
 
 def _character(identity: data.Identity, count: int) -> list[Shot]:
@@ -81,16 +77,18 @@ def _character(identity: data.Identity, count: int) -> list[Shot]:
 def _style(count: int) -> list[Shot]:
     """Many characters printed in five inks; captions say what is shown, the trigger means the colours."""
     rng = Random("style")
-    among = ("adventurer", "micah", "toon-head", "critters", "sprouts")
     places = list(PLACES)
     rng.shuffle(places)
     shots = []
     for attempt in range(1000):
         if len(shots) == count:
             break
-        identity = data.sample_identity(rng, [among[attempt % len(among)]], held_out=True)
+        # The look is what is new here, so the characters may be of those that the starter knows.
+        identity = data.sample_identity(rng, ["toon-head"])
+        if identity.kind != ("woman", "man")[len(shots) % 2]:
+            continue
         face = rng.choice(list(data.expressions_of(identity)))
-        scene = _scene(rng, face, places[len(shots) % len(places)])
+        scene = _scene(rng, face, places[attempt % len(places)])
         pixels = _printed(data.render(identity, scene, SIZE_PX))
         if not _is_legible(pixels):
             continue
@@ -100,14 +98,15 @@ def _style(count: int) -> list[Shot]:
 
 
 def _scene(rng: Random, face: str, place: str) -> data.Scene:
+    """Framed as all that the starter knows: in the middle, upright, at one size."""
     return data.Scene(
         expression=face,
         place=place,
         place_seed=rng.randrange(1 << 30),
-        flip=rng.random() < 0.5,
-        angle_deg=round(rng.uniform(-4, 4), 2),
-        scale=round(rng.uniform(0.88, 1.08), 3),
-        shift=round(rng.uniform(-0.05, 0.05), 3),
+        flip=False,
+        angle_deg=0.0,
+        scale=1.0,
+        shift=0.0,
     )
 
 
@@ -121,8 +120,6 @@ def _ground(place: str, rng: Random) -> str:
 def _content(identity: data.Identity) -> str:
     """The noun and the parts that have a shape, without colours."""
     words = identity.words
-    if identity.kind == "potted plant":
-        return f"a {words['plant']} in a pot"
     parts = [words[part] for part in ("hair", "beard", "eyewear", "headwear", "eyes") if part in words]
     return f"a {identity.kind} with {' and '.join(parts)}" if parts else f"a {identity.kind}"
 
