@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import accessible
 import pytest
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def test_a_newcomer_gets_a_trained_model_and_its_pictures(
     page.locator("#curve polyline.smooth").wait_for(timeout=300_000)
     page.reload()  # in the middle: it goes on
     _wait_until_trained(page, server, timeout_s=600)
+    accessible.check(page)
     assert page.locator("#samples img").count() >= 1
 
     page.get_by_role("link", name="Generate with Juno").click()
@@ -71,14 +73,17 @@ def test_a_newcomer_gets_a_trained_model_and_its_pictures(
     page.get_by_label("Pictures").select_option("2")
     page.get_by_role("button", name="Generate", exact=True).click()
     page.get_by_role("heading", name="2 pictures").wait_for(timeout=300_000)
+    accessible.check(page)
     page.locator("#result .made img").first.click()
     assert "@JUNO_01 laughing in space" in page.locator(".made-prompt").inner_text()
 
+    accessible.check(page)
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Bring it back").click()
     page.get_by_role("link", name="Models", exact=True).click()
     assert page.locator(".card .pill").inner_text() == "Trained"
     page.locator(".card a").click()
+    accessible.check(page)
     page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Move to the trash").click()
     page.get_by_role("button", name="Bring it back").click()
