@@ -4,6 +4,10 @@ Raise the narrowest class, with one sentence that says what, why and what to do.
 
     GreenroomError
     ├── WrongUse            400 / 2    a command or request that makes no sense
+    ├── NotSignedIn         401 / 3    nobody known has asked
+    │   └── WrongPassword
+    ├── NotAllowed          403 / 3    the one who asked may not do that
+    ├── TooManyTries        429 / 3    wait, then try again
     ├── BadInput            422 / 3    something the person gave cannot be used
     │   ├── TooFewImages
     │   ├── TooManyImages
@@ -14,6 +18,9 @@ Raise the narrowest class, with one sentence that says what, why and what to do.
     │   ├── BadPrompt
     │   ├── BadRecipe
     │   ├── BadBase
+    │   ├── BadPassword                too short, or too easily guessed
+    │   ├── BadArchive                 a zip file that cannot be opened safely
+    │   ├── BadCursor                  a page of a list that was never handed out
     │   ├── UnsafeFile                 a weights file that is not plain safetensors
     │   └── NotReady                   the checks found something that blocks; carries the findings
     ├── NotFound            404 / 3
@@ -24,13 +31,18 @@ Raise the narrowest class, with one sentence that says what, why and what to do.
     │   ├── UnknownPicture
     │   ├── UnknownTraining
     │   ├── UnknownGeneration
-    │   └── UnknownJob
+    │   ├── UnknownJob
+    │   ├── UnknownWorkspace
+    │   ├── UnknownAccount
+    │   ├── UnknownInvitation
+    │   └── UnknownKey
     ├── Conflict            409 / 3    true now, may be false later
     │   ├── NameTaken
     │   ├── TriggerTaken
     │   ├── BaseTaken
     │   ├── AlreadyTraining
     │   ├── WrongState                 a step that the actor's state does not allow
+    │   ├── KeyReused                  an Idempotency-Key that came with another request before
     │   └── EditedMeanwhile            somebody else changed it since it was read
     ├── StorageError        507 / 3    read-only home, full disk, unreachable store
     ├── RunFailed           500 / 4    a training or generation that broke
@@ -64,6 +76,35 @@ class WrongUse(GreenroomError):
 
     http_status = 400
     exit_code = 2
+
+
+class NotSignedIn(GreenroomError):
+    """Nobody known has asked: no session, no API key, or one that has ended."""
+
+    http_status = 401
+    exit_code = 3
+
+
+class WrongPassword(NotSignedIn):
+    """The name or the password is not right; which of them is not told."""
+
+
+class NotAllowed(GreenroomError):
+    """The one who asked is known, but their role or key does not allow it."""
+
+    http_status = 403
+    exit_code = 3
+
+
+class TooManyTries(GreenroomError):
+    """Too many wrong passwords; `wait_s` says how long to wait."""
+
+    http_status = 429
+    exit_code = 3
+
+    def __init__(self, message: str, wait_s: int = 60) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class BadInput(GreenroomError):
@@ -107,6 +148,18 @@ class BadRecipe(BadInput):
 
 class BadBase(BadInput):
     """A folder or file that is not a base model we can load."""
+
+
+class BadPassword(BadInput):
+    """A password that is too short or too easily guessed."""
+
+
+class BadArchive(BadInput):
+    """A zip file that cannot be opened safely."""
+
+
+class BadCursor(BadInput):
+    """A cursor that this list never handed out."""
 
 
 class UnsafeFile(BadInput):
@@ -160,6 +213,22 @@ class UnknownJob(NotFound):
     """No job of that id."""
 
 
+class UnknownWorkspace(NotFound):
+    """No workspace of that id that the one who asked is a member of."""
+
+
+class UnknownAccount(NotFound):
+    """No account of that id or name."""
+
+
+class UnknownInvitation(NotFound):
+    """No such invitation, or it was used, revoked or is too old."""
+
+
+class UnknownKey(NotFound):
+    """No API key of that id."""
+
+
 class Conflict(GreenroomError):
     """Cannot be done now, because of the state something is in."""
 
@@ -185,6 +254,10 @@ class AlreadyTraining(Conflict):
 
 class WrongState(Conflict):
     """The step is not allowed in the state the actor or training is in."""
+
+
+class KeyReused(Conflict):
+    """An Idempotency-Key that came with another request before, or whose request is still being done."""
 
 
 class EditedMeanwhile(Conflict):

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     max_caption_chars: int = Field(default=2_000, gt=0)
     lease_s: int = Field(default=60, gt=0)
     """How long a worker may be silent before its job is given to another."""
+    public_url: str = ""
+    """The address under which people reach the studio through a proxy, such as https://studio.example.org.
+    Where it is set, everybody signs in, also on loopback."""
     hub_url: str = ""
     """Where bases are fetched from; empty means huggingface.co."""
     hub_token: SecretStr = Field(default=SecretStr(""), validation_alias="HF_TOKEN")

@@ -332,7 +332,7 @@ def test_a_negative_prompt_acts_in_families_that_have_no_argument_for_it(tiny_ba
 
 
 def test_the_starter_is_not_taken_for_z_image(tiny_bases: dict[str, Path]) -> None:
-    with pytest.raises(BadBase, match="AutoencoderTiny"):
+    with pytest.raises(BadBase, match="AutoencoderDC"):
         families.get("zimage").load(tiny_bases["starter"], CPU, torch.float32)
 
 

@@ -23,7 +23,7 @@ from greenroom.ml.generate import draw
 from greenroom.ml.warm import WarmBase
 
 FAMILIES = sorted(families.CARDS)
-KOHYA = {"sd15", "sdxl"}
+KOHYA = {"sd15", "sdxl", "sd3", "flux1"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

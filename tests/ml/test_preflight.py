@@ -11,9 +11,10 @@ import pytest
 import torch
 from run_folders import make
 
-from greenroom.errors import OutOfMemory, StorageError
+from greenroom.errors import BadInput, StorageError
 from greenroom.ml import families, lora, preflight
 from greenroom.ml.config import TrainConfig, read_train
+from greenroom.ml.families import estimate, loading
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ class TestIdentity:
         self, tmp_path: Path, tiny_bases: dict[str, Path]
     ) -> None:
         copy = shutil.copytree(tiny_bases["sd15"], tmp_path / "elsewhere")
-        assert preflight.base_identity(copy) == preflight.base_identity(tiny_bases["sd15"])
+        assert loading.identity(copy) == loading.identity(tiny_bases["sd15"])
 
     @pytest.mark.parametrize(
         "name", ["unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"]
@@ -37,13 +38,13 @@ class TestIdentity:
         data = bytearray((copy / name).read_bytes())
         data[-2] ^= 1
         (copy / name).write_bytes(data)
-        assert preflight.base_identity(copy) != preflight.base_identity(tiny_bases["sd15"])
+        assert loading.identity(copy) != loading.identity(tiny_bases["sd15"])
 
     def test_samples_the_start_and_the_end_of_large_files(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(preflight, "HASH_WHOLE_BELOW", 1000)
-        monkeypatch.setattr(preflight, "SAMPLE_BYTES", 10)
+        monkeypatch.setattr(loading, "HASH_WHOLE_BELOW", 1000)
+        monkeypatch.setattr(loading, "SAMPLE_BYTES", 10)
         file = tmp_path / "large.safetensors"
         seen = set()
         for changed in (None, 0, 4999):
@@ -51,7 +52,7 @@ class TestIdentity:
             if changed is not None:
                 data[changed] = 1
             file.write_bytes(data)
-            seen.add(preflight.base_identity(tmp_path))
+            seen.add(loading.identity(tmp_path))
         assert len(seen) == 3
 
 
@@ -62,7 +63,7 @@ class TestMemory:
         for family_id, source in tiny_bases.items():
             run = read_train(make(tmp_path / family_id, family_id, source))
             family = families.get(family_id)
-            need = preflight.memory(source, family.card, run, torch.float32)
+            need = estimate.memory(estimate.sizes(source, family.card), family.card, run, 4)
             pipe = family.load(source, CPU, torch.float32)
             weights = lora.attach(family.denoiser(pipe), family.card, run)
             assert need.lora == 4 * 4 * sum(weight.numel() for weight in weights.values())
@@ -72,33 +73,25 @@ class TestMemory:
         card = families.CARDS["starter"]
         small = config(source, tmp_path / "run", batch_size=2)
 
-        def total(number: torch.dtype = torch.float32, **changes: Any) -> int:
-            return preflight.memory(source, card, small.model_copy(update=changes), number).total
+        base = estimate.sizes(source, card)
+
+        def total(item_bytes: int = 4, **changes: Any) -> int:
+            return estimate.memory(base, card, small.model_copy(update=changes), item_bytes).total
 
         assert total(batch_size=4) > total()
         assert total(resolution_px=128) > total()
         assert total(rank=16) > total()
         assert total(ema_decay=0.9) > total()
         assert total(gradient_checkpointing=True) < total()
-        assert total(torch.bfloat16) < total()
-
-    def test_too_much_is_refused_with_what_would_help(
-        self, tmp_path: Path, tiny_bases: dict[str, Path]
-    ) -> None:
-        source = tiny_bases["starter"]
-        run = config(source, tmp_path / "run", max_memory_gb=0.1)
-        need = preflight.memory(source, families.CARDS["starter"], run, torch.float32)
-        with pytest.raises(
-            OutOfMemory, match=r"0\.1 GB can be used.*smaller batch or gradient checkpointing"
-        ):
-            preflight.check_memory(need, run, CPU)
-        preflight.check_memory(need, run.model_copy(update={"max_memory_gb": None}), CPU)
+        assert total(optimizer="adamw8bit") < total()
+        assert total(base_precision="nf4") < total()
+        assert total(2) < total()
 
     def test_a_run_whose_checkpoints_cannot_fit_is_refused(
         self, tmp_path: Path, tiny_bases: dict[str, Path]
     ) -> None:
         run = config(tiny_bases["starter"], tmp_path / "run")
-        need = preflight.Memory(weights=0, lora=10**15, activations=0, runtime=0)
+        need = estimate.Memory(weights=0, lora=10**15, activations=0, runtime=0)
         with pytest.raises(StorageError, match="Make room"):
             preflight.check_disk(tmp_path, need, run)
 
@@ -141,3 +134,10 @@ class TestSettle:
 @pytest.mark.parametrize(("wanted", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_a_named_number_format_is_kept(wanted: str, expected: torch.dtype) -> None:
     assert preflight.dtype(wanted, CPU) == expected
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    assert preflight.device("cpu") == CPU
+    if not torch.cuda.is_available():
+        with pytest.raises(BadInput, match=r"no cuda device.*Use "):
+            preflight.device("cuda")

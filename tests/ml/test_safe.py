@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenroom.errors import StorageError, UnsafeFile
-from greenroom.ml import safe
+from greenroom.ml import header, safe
 
 
 def sound() -> dict[str, torch.Tensor]:
@@ -47,7 +47,7 @@ def refused(tmp_path: Path, data: bytes) -> str:
     file = tmp_path / "actor.safetensors"
     file.write_bytes(data)
     with pytest.raises(UnsafeFile) as caught:
-        safe.read_header(file)
+        header.read_header(file)
     with pytest.raises(UnsafeFile):
         safe.load(file)
     return str(caught.value)

@@ -288,5 +288,9 @@ def test_a_steady_scene_differs_from_another_in_face_and_place_only() -> None:
         _, scene = data.draw_one(3, 0, index, steady=True)
         framings.add((scene.flip, scene.angle_deg, scene.scale, scene.shift))
         _, free = data.draw_one(3, 0, index)
-        assert (scene.expression, scene.place, scene.place_seed) == (free.expression, free.place, free.place_seed)
+        assert (scene.expression, scene.place, scene.place_seed) == (
+            free.expression,
+            free.place,
+            free.place_seed,
+        )
     assert framings == {(False, 0.0, 1.0, 0.0)}

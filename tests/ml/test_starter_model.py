@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, ZImagePipeline, ZImageTransformer2DModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import greenroom.ml.starter
-from greenroom.ml.starter import codec, vocabulary
-from greenroom.ml.starter.data import write_shard
+from greenroom.ml.families.starter.model import tiny
+from greenroom.ml.starter import assemble, codec, evaluate, judge, train_decoder, vocabulary
+from greenroom.ml.starter.data import STYLES, Attributes, caption, write_shard
 from greenroom.ml.starter.forward import denoise
 from greenroom.ml.starter.optimizer import orthogonal
+from greenroom.ml.starter.train_decoder import psnr
 
 WEIGHTS = Path(greenroom.ml.starter.__file__).parent / "weights"
 
@@ -25,24 +29,25 @@ WEIGHTS = Path(greenroom.ml.starter.__file__).parent / "weights"
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     write_shard(folder, 0, count=40, size_px=128)
+    basis, mean = codec.principal_components(np.load(folder / "shard-0000.npy"))
+    save_file({"basis": basis, "mean": mean}, folder / "components.safetensors")
     return folder
 
 
-def run(module: str, *arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", f"greenroom.ml.starter.{module}", *map(str, arguments)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout
+def pretrain(*arguments: object) -> None:
+    command = [sys.executable, "-m", "greenroom.ml.starter.train", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def learn_to_decode(*arguments: object) -> None:
+    train_decoder.main([*map(str, arguments), "--threads", str(torch.get_num_threads())])
 
 
 def test_the_encoder_is_exactly_the_principal_components(shards: Path) -> None:
     pictures = np.load(shards / "shard-0000.npy")
     basis, mean = codec.principal_components(pictures)
     vae = codec.build(basis, mean)
-    by_network = vae.encode(codec.to_pixels(pictures[:4])).latents * codec.SCALING_FACTOR
+    by_network = vae.encode(codec.to_pixels(pictures[:4])).latent * vae.config.scaling_factor
     assert torch.allclose(by_network, codec.encode(pictures[:4], basis, mean), atol=1e-4)
     assert torch.allclose(basis @ basis.T, torch.eye(codec.LATENT_CHANNELS), atol=1e-4)
 
@@ -53,6 +58,19 @@ def test_the_components_alone_already_hold_the_picture(shards: Path) -> None:
     again = codec.linear_decode(codec.encode(pictures[:8], basis, mean), basis, mean)
     error = (again - codec.to_pixels(pictures[:8])).square().mean()
     assert 10 * torch.log10(4 / error) > 24  # dB
+
+
+def test_an_untrained_decoder_is_the_components_own_inverse(shards: Path) -> None:
+    pictures = np.load(shards / "shard-0000.npy")[:8]
+    stored = load_file(shards / "components.safetensors")
+    vae = codec.build(stored["basis"], stored["mean"])
+    latents = codec.encode(pictures, stored["basis"], stored["mean"])
+    with torch.no_grad():
+        by_network = vae.decode(latents).sample.clamp(-1, 1)
+    inverse = codec.linear_decode(latents, stored["basis"], stored["mean"])
+    wanted = codec.to_pixels(pictures)
+    assert (by_network - inverse).abs().max() < 0.03
+    assert psnr(by_network, wanted).mean() > psnr(inverse, wanted).mean() - 0.1
 
 
 def test_the_batched_forward_is_the_stock_one() -> None:
@@ -91,19 +109,108 @@ def test_the_tokenizer_spells_any_word() -> None:
 @pytest.mark.slow
 def test_pretraining_goes_on_with_the_same_numbers(shards: Path, tmp_path: Path) -> None:
     common = ["--data", shards, "--width", 64, "--layers", 1, "--batch", 4, "--threads", 1, "--log-every", 1]
-    run("train", "--run", tmp_path / "whole", "--samples", 16, *common)
-    run("train", "--run", tmp_path / "parts", "--samples", 8, *common)
-    run("train", "--run", tmp_path / "parts", "--samples", 16, *common)
+    pretrain("--run", tmp_path / "whole", "--samples", 16, *common)
+    pretrain("--run", tmp_path / "parts", "--samples", 8, *common)
+    pretrain("--run", tmp_path / "parts", "--samples", 16, *common)
     whole, parts = (load_file(tmp_path / name / "state" / "state.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert list((tmp_path / "whole" / "sheets").glob("*.png"))
 
     out = tmp_path / "pipeline"
-    run("train_decoder", "--run", tmp_path / "decoder", "--data", shards, "--hours", 0.0001, "--batch", 2)
-    run("assemble", "--run", tmp_path / "whole", "--data", shards, "--out", out,
-        "--decoder", tmp_path / "decoder" / "decoder.safetensors")  # fmt: skip
+    learn_to_decode("--run", tmp_path / "decoder", "--data", shards, "--samples", 2, "--batch", 2)
+    decoder = tmp_path / "decoder" / "decoder.safetensors"
+    parts = ["--run", tmp_path / "whole", "--data", shards, "--decoder", decoder, "--out", out]
+    assemble.main([str(each) for each in parts])
     assert isinstance(DiffusionPipeline.from_pretrained(out), ZImagePipeline)
+
+
+def test_decoder_training_goes_on_with_the_same_numbers_and_improves(shards: Path, tmp_path: Path) -> None:
+    common = ["--data", shards, "--batch", 2, "--decay", 1e-9, "--ema", 0.5, "--warmup", 1]
+    learn_to_decode("--run", tmp_path / "whole", "--samples", 16, *common)
+    learn_to_decode("--run", tmp_path / "parts", "--samples", 6, *common)
+    learn_to_decode("--run", tmp_path / "parts", "--samples", 16, *common)
+    whole, parts = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert list((tmp_path / "whole" / "sheets").glob("*.png"))
+    stored = load_file(shards / "components.safetensors")
+    vae = codec.build(stored["basis"], stored["mean"])
+    before = {name: weight.clone() for name, weight in vae.decoder.state_dict().items()}
+    vae.decoder.load_state_dict(load_file(tmp_path / "whole" / "decoder.safetensors"))
+    moved = [not torch.equal(before[name], weight) for name, weight in vae.decoder.named_parameters()]
+    assert all(moved)
+
+
+def test_what_ships_redraws_characters_it_never_saw_up_to_the_border() -> None:
+    drawn = judge.held_out(["toon-head"], 8, steady=False)
+    wanted = torch.stack([picture for picture, _ in drawn])
+    vae = DiffusionPipeline.from_pretrained(WEIGHTS, torch_dtype=torch.float32).vae
+    with torch.no_grad():
+        again = vae.decode(vae.encode(wanted).latent).sample.clamp(-1, 1)
+    assert psnr(again, wanted).mean() > 28
+    error = (again - wanted).abs().mean(1)
+    inside = error[:, 2:-2, 2:-2].mean()
+    border = torch.cat([error[:, :2].flatten(), error[:, :, :2].flatten(), error[:, :, -2:].flatten()]).mean()
+    assert border < 2 * inside, "a frame at the border"
+
+
+def test_a_complete_caption_says_all_that_is_judged() -> None:
+    woman = Attributes(
+        style="toon-head", kind="woman", hair="a bun", hair_colour="pink", skin="dark skin", expression="angry",
+        place="dots:red:white",
+    )  # fmt: skip
+    for seed in range(40):
+        text = caption(woman, Random(seed), complete=True)
+        for word in ("pink", "dark skin", "angry", "red", "white"):
+            assert word in text
+        assert any(text.startswith(title) for title in STYLES["toon-head"].titles)
+
+
+def test_the_judge_calls_right_what_is_right() -> None:
+    woman = Attributes(
+        style="toon-head", kind="woman", hair_colour="pink", skin="dark skin", expression="sad",
+        place="stripes:red:white",
+    )  # fmt: skip
+    words = {"style": "toon-head", "hair colour": "pink", "skin": "dark skin", "expression": "sad",
+             "ground": "stripes", "body colour": "red"}  # fmt: skip
+    read = {
+        head: torch.tensor([float(word == words[head]) for word in classes])
+        for head, classes in judge.HEADS.items()
+    }
+    read["ground colours"] = torch.tensor([float(c in ("white", "red")) for c in judge.GROUND_COLOURS])
+    assert judge.right_of(read, woman) == dict.fromkeys(judge.FIGURES, True)
+    read["ground colours"] = torch.tensor([float(c in ("white", "blue")) for c in judge.GROUND_COLOURS])
+    read["skin"] = read["skin"].roll(1)
+    wrong = judge.right_of(read, woman)
+    assert [name for name, is_right in wrong.items() if not is_right] == ["background", "skin or body colour"]
+    assert judge.shares([wrong, {"expression": False}])["expression"] == 50.0
+
+
+@pytest.mark.slow
+def test_the_evaluation_measures_each_part_once(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(tmp_path / "base")
+    asked = [
+        "--data", shards, "--run", tmp_path / "run", "--weights", tmp_path / "base", "--pictures", 2,
+        "--renders", 3, "--judge-samples", 64, "--characters", 2, "--each", 1, "--lora-steps", 2, "--steps", 2,
+    ]  # fmt: skip
+    evaluate.main([str(each) for each in asked])
+    first = capsys.readouterr().out
+    (results,) = (tmp_path / "run").glob("*/results.json")
+    figures = json.loads(results.read_text())
+    assert set(figures) == set(evaluate.PARTS)
+    assert set(figures["adherence"]["right"]) == set(judge.FIGURES)
+    assert figures["speed"]["seconds"] > 0
+    assert figures["personalisation"]["seconds_at_most"] > 0
+    assert figures["personalisation"]["matched_of_true_renders"] in (0, 50, 100)
+    assert len(list(results.parent.glob("pictures/*.png"))) == 2
+    written = {file: file.stat().st_mtime_ns for file in results.parent.rglob("*.png")}
+    evaluate.main([str(each) for each in asked])
+    assert capsys.readouterr().out == first
+    assert written == {file: file.stat().st_mtime_ns for file in results.parent.rglob("*.png")}
+    assert "| skin or body colour right, 2 held-out prompts |" in first
 
 
 def test_what_ships_is_small_and_stock_diffusers_draws_with_it() -> None:

@@ -154,7 +154,7 @@ class TestCache:
         told: list[tuple[int, int]] = []
         cache = data.cache(
             run, data.read_manifest(run), read_train(run), family=family, pipe=pipe, key=key,
-            on_step=lambda done, of: told.append((done, of)),
+            on_step=lambda done, of: told.append((done, of)), device=torch.device("cpu"),
         )  # fmt: skip
         return cache, told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from starlette.testclient import TestClient
@@ -42,7 +43,7 @@ def test_a_draft_is_made_and_leads_to_its_pictures(client: TestClient) -> None:
     answer = client.post("/train/character", data={"name": "Kia", "trigger": "KIA_01"})
     assert answer.status_code == 303
     page = client.get(answer.headers["location"])
-    assert "Drop pictures or a folder anywhere" in page.text
+    assert "Drop pictures, a folder or a zip anywhere" in page.text
     assert client.get(answer.headers["location"].rpartition("/")[0]).headers["location"].endswith("/pictures")
     assert "Draft" in client.get("/").text
 
@@ -69,6 +70,22 @@ def test_a_picture_comes_as_one_request_with_its_caption(client: TestClient, jun
     again = client.put(f"{made}?name=twin.png", content=body)
     assert again.status_code == 422
     assert again.json()["twin"] == "03.png"
+
+
+def test_a_zip_comes_as_one_request_and_every_file_in_it_gets_a_verdict(
+    client: TestClient, juno: Path, tmp_path: Path
+) -> None:
+    folder = client.post("/train/character", data={"name": "Kia", "trigger": "KIA_01"}).headers["location"]
+    packed = tmp_path / "set.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("01.png", "01.txt", "02.png"):
+            archive.write(juno / name, f"my set/{name}")
+        archive.writestr("my set/broken.png", b"no picture")
+    answer = client.put(f"{folder}?name=set.zip", content=packed.read_bytes()).json()
+    told = [(one["name"], one["accepted"]) for one in answer["files"]]
+    assert told == [("01.png", True), ("02.png", True), ("broken.png", False)]
+    assert answer["count"] == 2
+    assert "KIA_01, a woman" in client.get(folder.replace("pictures", "captions")).text
 
 
 def test_a_picture_is_taken_out_and_put_back(client: TestClient, juno_id: str) -> None:

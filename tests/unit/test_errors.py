@@ -9,6 +9,9 @@ from greenroom.errors import GreenroomError
 
 CODES = {
     errors.WrongUse: (400, 2),
+    errors.NotSignedIn: (401, 3),
+    errors.NotAllowed: (403, 3),
+    errors.TooManyTries: (429, 3),
     errors.BadInput: (422, 3),
     errors.NotFound: (404, 3),
     errors.Conflict: (409, 3),

@@ -47,6 +47,35 @@ def test_overrides_win_and_none_is_no_override() -> None:
     assert config.warmup_steps == 1  # shrunk with the run
 
 
+def test_steps_follow_the_number_of_pictures_within_bounds() -> None:
+    recipe = recipes.load("sdxl-character")
+    assert recipe.rule is not None
+
+    def steps(pictures: int | None, **overrides: int) -> int:
+        return recipes.config(
+            recipe,
+            name="K",
+            trigger="K1",
+            kind="character",
+            base=_base("sdxl", 1024),
+            pictures=pictures,
+            **overrides,
+        ).steps
+
+    assert [steps(pictures) for pictures in (5, 20, 50)] == [600, 800, 2000]
+    assert steps(None) == recipe.values["steps"]
+    assert steps(20, steps=7) == 7
+    assert "800 for 20 pictures" in recipe.rule.sentence(20)
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.names() if not name.startswith("starter")])
+def test_every_recipe_of_a_big_family_has_a_rule_that_holds_its_own_number(name: str) -> None:
+    recipe = recipes.load(name)
+    assert recipe.rule is not None
+    assert recipe.rule.least <= recipe.values["steps"] <= recipe.rule.most
+    assert recipe.rule.least < recipe.rule.steps(25) or recipe.rule.per_picture * 25 <= recipe.rule.least
+
+
 def test_a_base_that_draws_smaller_is_not_trained_larger() -> None:
     recipe = recipes.load("sd15-character")
     config = recipes.config(recipe, name="K", trigger="K1", kind="character", base=_base("sd15", 64))
@@ -109,6 +138,15 @@ def test_an_unknown_recipe_lists_near_ones() -> None:
         ),
         ("family = 'starter'\nkind = 'style'\n[train]\nsteps = 3\n", "resolution_px"),
         ("family = ", "cannot be read"),
+        (
+            "family = 'starter'\nkind = 'style'\n[steps]\nleast = 3\n[train]\nresolution_px = 256\nsteps = 3\n",
+            "needs per_picture, least and most",
+        ),
+        (
+            "family = 'starter'\nkind = 'style'\n[steps]\nper_picture = 1\nleast = 9\nmost = 3\n[train]\n"
+            "resolution_px = 256\nsteps = 3\n",
+            "least = 9 above most = 3",
+        ),
     ],
 )
 def test_a_broken_recipe_of_ones_own_is_named(tmp_path: Path, text: str, said: str) -> None:

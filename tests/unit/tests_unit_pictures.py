@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 def write_base(folder: Path, pipeline: str = "ZImagePipeline") -> Path:
     """A diffusers folder that is complete to the eye of the studio, which reads no weights."""
     (folder / "unet").mkdir(parents=True)
-    index = {"_class_name": pipeline, "vae": ["diffusers", "AutoencoderTiny"]}
+    index = {"_class_name": pipeline, "vae": ["diffusers", "AutoencoderDC"]}
     (folder / "model_index.json").write_text(json.dumps(index))
     (folder / "unet" / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     return folder

@@ -24,6 +24,7 @@ from greenroom.cli import (
     check,
     demo,
     generate,
+    keys,
     models,
     serve,
     terminal,
@@ -84,6 +85,7 @@ app.add_typer(actors.app, name="actors")
 app.add_typer(captions.app, name="captions")
 app.add_typer(bases.app, name="bases")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> NoReturn:

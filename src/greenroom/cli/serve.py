@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from greenroom.cli import terminal
 from greenroom.errors import WrongUse
 
+if TYPE_CHECKING:
+    from greenroom.settings import Settings
+
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; this machine's own only.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs accounts.")
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8000,
@@ -21,30 +26,25 @@ def serve(
 ) -> None:
     """Open the studio in the browser; it trains and draws as long as this command runs.
 
-    Nothing is asked of you: there are no accounts, and only this machine can reach it.
+    On 127.0.0.1 nothing is asked of you, and only this machine can reach it. On any other address, and behind
+    a proxy (GREENROOM_PUBLIC_URL), people sign in; the first start prints a one-time token for the owner.
     Ctrl-C saves a running training; the next `greenroom serve` goes on with it.
 
     \b
     greenroom serve --open
+    greenroom serve --host 0.0.0.0
     """
-    from greenroom.web import security
-
-    if not security.is_loopback(host):
-        raise WrongUse(
-            f"The studio can only listen on this machine's own address, not on {host}: it has no accounts yet, "
-            "so whoever reached it could use everything. Use --host 127.0.0.1; from another machine, come "
-            "through an SSH tunnel."
-        )
     import socket
     import webbrowser
 
     import uvicorn
 
     from greenroom import settings
-    from greenroom.web import app
+    from greenroom.web import app, security
     from greenroom.web import worker as workers
 
     current = settings.current()
+    has_accounts = bool(current.public_url) or not security.is_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=128)
@@ -55,9 +55,15 @@ def serve(
         ) from error
     with listening:
         port = listening.getsockname()[1]
-        studio = app.create(current, hosts=security.hosts(host, port))
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        studio = app.create(
+            current,
+            hosts=security.hosts(host, port) | _own_names(has_accounts, port),
+            has_accounts=has_accounts,
+        )
+        url = current.public_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{port}"
         terminal.show(f"The studio is open at {url}")
+        if has_accounts:
+            _tell_accounts(current, url)
         terminal.say(f"Everything is kept in {current.home_folder}. Stop with Ctrl-C.")
         config = uvicorn.Config(
             studio,
@@ -73,3 +79,30 @@ def serve(
             # NOTE: uvicorn raises the signal again once it has ended in good order.
             with contextlib.suppress(KeyboardInterrupt):
                 uvicorn.Server(config).run(sockets=[listening])
+
+
+def _own_names(has_accounts: bool, port: int) -> frozenset[str]:
+    """The names of this machine on its network; none without accounts, when nobody else is answered."""
+    import socket
+
+    if not has_accounts:
+        return frozenset()
+    name = socket.gethostname().lower()
+    names = {name, name.partition(".")[0], f"{name.partition('.')[0]}.local"}
+    return frozenset({f"{one}:{port}" for one in names} | (names if port == 80 else set()))
+
+
+def _tell_accounts(current: Settings, url: str) -> None:
+    """The one-time token while there is no account yet, and a warning where passwords would go unprotected."""
+    from greenroom.db import session as db
+    from greenroom.studio import members, workspaces
+
+    with db.session(current) as session:
+        token = members.first_owner_token(session, workspaces.default(session))
+    if token is not None:
+        terminal.show(f"Make the owner's account at {url}/set-up with this one-time token: {token}")
+    if not current.public_url.startswith("https://"):
+        terminal.say(
+            "Whoever shares the network can read along, passwords too: put a proxy with https before it and set "
+            "GREENROOM_PUBLIC_URL to its address."
+        )

@@ -45,6 +45,7 @@ def train(
     ] = "",
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same LoRA.")] = None,
+    device: Annotated[str, typer.Option(help="cuda, mps or cpu. Without it, a GPU where there is one.")] = "",
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,7 +76,7 @@ def train(
     from greenroom.cli import edge
 
     overrides = _overrides(set_ or [])
-    overrides |= {"steps": steps, "seed": seed}
+    overrides |= {"steps": steps, "seed": seed, "device": device or None}
     with edge.studio() as studio:
         if resume:
             if images_dir is not None:
@@ -205,11 +206,12 @@ def start(
     studio: Studio, actor: Actor, recipe_name: str, overrides: dict[str, Any], *, new_version: bool
 ) -> tuple[Training, Job]:
     """Queue a training of the actor's pictures, or go on with the unfinished one."""
-    from greenroom.studio import bases, captions, recipes, trainings
+    from greenroom.studio import bases, captions, estimates, recipes, trainings
 
     base = bases.find(studio.session, actor.base)
     recipe = recipes.load(recipe_name) if recipe_name else recipes.default_for(base.family, actor.kind)
     texts = [caption.text for caption in captions.all_(studio.session, actor).values()]
+    pictures = len(captions.actor_pictures(studio.session, actor))
     config = recipes.config(
         recipe,
         name=actor.name,
@@ -217,6 +219,7 @@ def start(
         kind=actor.kind,
         base=base,
         captions=texts,
+        pictures=pictures,
         **overrides,
     )
     started = trainings.resume_or_start(
@@ -229,6 +232,10 @@ def start(
             f"Training version {started.training.version} of {actor.name} on {base.id}: "
             f"{terminal.count(config.steps, 'step')} with the recipe {recipe.name}."
         )
+        if recipe.rule is not None and overrides.get("steps") is None:
+            terminal.say(f"The recipe's rule: {recipe.rule.sentence(pictures)}")
+        if (expected := estimates.training(studio.session, base, config)) is not None:
+            terminal.say(expected.sentence())
     return started.training, started.job
 
 

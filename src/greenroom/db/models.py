@@ -87,6 +87,21 @@ class CaptionSource(StrEnum):
     EDITED = "edited"
 
 
+class Role(StrEnum):
+    """What a member of a workspace may do: everything; everything but members and keys; look."""
+
+    OWNER = "owner"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+
+
+class KeyScope(StrEnum):
+    """What an API key may do."""
+
+    READ = "read"
+    WRITE = "write"
+
+
 class JobKind(StrEnum):
     TRAIN = "train"
     GENERATE = "generate"
@@ -119,6 +134,8 @@ class Table(DeclarativeBase):
         RunState: _enum(RunState),
         CaptionSource: _enum(CaptionSource),
         JobKind: _enum(JobKind),
+        Role: _enum(Role),
+        KeyScope: _enum(KeyScope),
     }
 
 
@@ -140,6 +157,10 @@ class Base(Table):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     family: Mapped[str] = mapped_column(String(32))
     source: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64), default="")
+    """What its files were when it was added."""
+    origin: Mapped[str] = mapped_column(Text, default="")
+    """The hub id or single file that it was made from."""
     native_px: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -322,9 +343,14 @@ class MadePicture(Table):
     """One picture that was drawn."""
 
     __tablename__ = "made_pictures"
-    __table_args__ = (Index("ix_made_pictures_generation_id", "generation_id"),)
+    __table_args__ = (
+        Index("ix_made_pictures_generation_id", "generation_id"),
+        Index("ix_made_pictures_history", "workspace_id", "created_at", "id"),
+    )
 
     id: Mapped[str] = _id("mad")
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    """That of its generation, once more, so that the history is one walk along one index."""
     generation_id: Mapped[str] = mapped_column(ForeignKey("generations.id", ondelete="CASCADE"))
     key: Mapped[str] = mapped_column(String(255))
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -366,3 +392,110 @@ class Job(Table):
     error_text: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
+
+
+class Account(Table):
+    """A person who signs in. A studio on this machine alone has none."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = _id("acc")
+    name: Mapped[str] = mapped_column(String(64))
+    name_key: Mapped[str] = mapped_column(String(64), unique=True)
+    """The name in lower case: names are unique without regard to case."""
+    password_hash: Mapped[str] = mapped_column(String(255))
+    """argon2id, with its salt and costs."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Member(Table):
+    """One account in one workspace."""
+
+    __tablename__ = "members"
+    __table_args__ = (Index("ix_members_account_id", "account_id"),)
+
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[Role]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class SignIn(Table):
+    """One browser in which a person is signed in. The cookie holds the token, the table only its hash."""
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (Index("ix_sign_ins_account_id", "account_id"),)
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    """The workspace that this browser looks at."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+
+
+class FailedSignIn(Table):
+    """One wrong password, kept for a while to slow down guessing."""
+
+    __tablename__ = "failed_sign_ins"
+    __table_args__ = (
+        Index("ix_failed_sign_ins_name_key_at", "name_key", "at"),
+        Index("ix_failed_sign_ins_address_at", "address", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    name_key: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Invitation(Table):
+    """A link that makes its holder a member, once. That of the very first owner has no inviter."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (Index("ix_invitations_workspace_id", "workspace_id"),)
+
+    id: Mapped[str] = _id("inv")
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    role: Mapped[Role]
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    invited_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class ApiKey(Table):
+    """A key with which a program speaks for a workspace. Only its hash is kept."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_workspace_id", "workspace_id"),)
+
+    id: Mapped[str] = _id("key")
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    account_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    """Who made it; it can do no more than they can. None in a studio without accounts."""
+    name: Mapped[str] = mapped_column(String(100))
+    scope: Mapped[KeyScope]
+    secret_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    hint: Mapped[str] = mapped_column(String(16))
+    """The first letters of the secret, by which a person knows it again."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Reply(Table):
+    """What a request with an Idempotency-Key was answered, so that the same request again does nothing more."""
+
+    __tablename__ = "replies"
+    __table_args__ = (Index("ix_replies_created_at", "created_at"),)
+
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    location: Mapped[str | None] = mapped_column(String(255))
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)

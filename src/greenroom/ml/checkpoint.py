@@ -3,7 +3,7 @@
 A folder `checkpoints/step-000100` is written under a staged name, each file fsynced, its manifest (sha256 of
 each file) last, and then renamed. There is no pickle in it: weights are safetensors, everything else is JSON.
 Random numbers need no state: every step derives its generator, and its pictures, from (seed, step).
-Knows LoRA weights and AdamW; nothing about bases or the loop.
+Knows LoRA weights and optimizers; nothing about bases or the loop.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from greenroom.errors import ChangedDataset, GreenroomError, StorageError
 from greenroom.ml import lora, safe
+from greenroom.ml import optimizer as optimizers
 
 FOLDER = "checkpoints"
 STAGED = ".tmp-"
@@ -120,12 +121,10 @@ def freeze(
     state: dict[str, Any],
 ) -> Checkpoint:
     """The state after `step` steps, as it lies in memory: write it before the next one changes it."""
-    moments = {
-        f"{name}.{moment}": optimizer.state[weight][moment]
-        for name, weight in weights.items()
-        for moment in ("exp_avg", "exp_avg_sq")
+    tensors: dict[str, Mapping[str, Tensor]] = {
+        "lora": weights,
+        "optimizer": optimizers.moments(optimizer, weights),
     }
-    tensors: dict[str, Mapping[str, Tensor]] = {"lora": weights, "optimizer": moments}
     if average is not None:
         tensors["ema"] = average
     return Checkpoint(step=step, tensors=tensors, state=state)
@@ -139,17 +138,7 @@ def thaw(
 ) -> None:
     """Put a checkpoint back into a LoRA that was attached anew and an optimizer that has made no step."""
     lora.restore(weights, begun.tensors["lora"])
-    moments = begun.tensors["optimizer"]
-    state = {
-        index: {
-            # AdamW counts its own steps; it has made one for each of ours.
-            "step": torch.tensor(float(begun.step)),
-            "exp_avg": moments[f"{name}.exp_avg"],
-            "exp_avg_sq": moments[f"{name}.exp_avg_sq"],
-        }
-        for index, name in enumerate(weights)
-    }
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizers.restore(optimizer, weights, begun.tensors["optimizer"], begun.step)
     if average is not None:
         for name, mean in average.items():
             mean.copy_(begun.tensors["ema"][name])

@@ -14,15 +14,31 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 # What may differ between a run and its resumption, because no weight depends on it.
 _CHANGES_NO_WEIGHT = {
-    "base_source",  # the base is known by its bytes, not by its path: see preflight.base_identity
+    "base_source",  # the base is known by its bytes, not by its path: see families.loading.identity
     "checkpoint_every",
     "created_at",
+    "device",  # another one is told: see preflight.settle
     "keep_checkpoints",
     "max_memory_gb",
+    "memory_ladder",  # which rungs a run took is kept in its run.json
     "name",
     "sample_prompts",
     "sample_seed",
 }
+
+
+# Younger than the first release: where they are as they always were, a run that began before them can go on.
+_YOUNGER = {
+    "optimizer",
+    "base_precision",
+    "offload_encoders",
+    "prior_weight",
+    "class_noun",
+    "class_pictures",
+    "background_weight",
+}
+
+Device = Literal["auto", "cuda", "mps", "cpu"]
 
 
 class _Frozen(BaseModel):
@@ -66,6 +82,18 @@ class TrainConfig(_Frozen):
     flip_augment: bool = False
     """Mirror half of the samples. Off: characters are not symmetric (partings, scars, writing)."""
 
+    prior_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Weight of the loss on class pictures, which keeps bystanders from taking the actor's face; 0 = without."""
+
+    class_noun: str = ""
+    """What the actor is one of, such as "a woman"; the base draws the class pictures from it."""
+
+    class_pictures: Annotated[int, Field(ge=1, le=1000)] = 24
+    """How many class pictures are drawn, once, before the training."""
+
+    background_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Weight of the loss outside of a picture's mask or box, where the manifest has one; 1 = alike everywhere."""
+
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     checkpoint_every: Positive = 100
@@ -74,7 +102,24 @@ class TrainConfig(_Frozen):
     sample_seed: Seed = 0
     seed: Seed = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Device = "auto"
+    """Where to train; "auto" takes a GPU where there is one."""
+
     gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: a fraction of the memory, a third to a half slower."""
+
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """adamw8bit keeps AdamW's moments in 8 bits (Dettmers et al. 2022, arXiv:2110.02861)."""
+
+    base_precision: Literal["full", "nf4"] = "full"
+    """nf4 keeps the matrices of the frozen base in 4 bits (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    offload_encoders: bool = False
+    """Keep only the network at work on the GPU; the others wait in the computer's memory."""
+
+    memory_ladder: bool = True
+    """Take such measures by itself, one after the other, when the run would not fit without."""
+
     max_memory_gb: Annotated[float, Field(gt=0)] | None = None
     """Refuse to start when the run is estimated to need more. Null = what the device has free."""
 
@@ -87,9 +132,18 @@ class TrainConfig(_Frozen):
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be fewer than steps ({self.steps})")
         return self
 
+    @model_validator(mode="after")
+    def _a_class_has_a_name(self) -> Self:
+        if self.prior_weight and not self.class_noun.strip():
+            raise ValueError('prior_weight needs class_noun, such as "a woman"')
+        return self
+
     def identity(self) -> str:
         """sha256 over everything that the trained weights depend on; a resumed run must have the same."""
         facts = self.model_dump(mode="json", exclude=_CHANGES_NO_WEIGHT)
+        for name in _YOUNGER:
+            if facts[name] == type(self).model_fields[name].default:
+                del facts[name]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -118,6 +172,9 @@ class GenerateConfig(_Frozen):
 
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     """Null = the base's own guidance."""
+
+    device: Device = "auto"
+    """Where to draw; "auto" takes a GPU where there is one."""
 
     out_dir: str = ""
     actors: tuple[dict[str, str], ...] = ()

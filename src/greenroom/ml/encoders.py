@@ -1,4 +1,7 @@
-"""Lets go of the VAE and the text encoder while the denoiser trains, and brings them back to draw samples."""
+"""Lets go of the VAE and the text encoder while the denoiser trains, and brings them back to draw samples.
+
+Or, for a device that is too small for all of them at once, keeps only the network at work there.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module  # type: ignore[import-untyped]
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import nn
 
-KEPT_BELOW_BYTES = 256_000_000
-"""Encoders smaller than this stay where they are: loading them again would cost more than they do."""
+from greenroom.ml.families.estimate import SMALL_ENCODERS_BYTES
+
+KEPT_BELOW_BYTES = SMALL_ENCODERS_BYTES
 
 
 class Encoders:
@@ -72,6 +78,58 @@ class Encoders:
             use_safetensors=True,
         )
         return network.eval().requires_grad_(False).to(self._device)
+
+
+class OneAtATime:
+    """Of a pipeline's networks, only the one at work is on the device; the others wait on the CPU.
+
+    Each network fetches itself when it is called, and sends away the one before it. The pipeline has to be on
+    the CPU to begin with; its autoencoder comes to the device at once, since pictures are read first.
+    """
+
+    def __init__(self, pipe: Any, device: torch.device) -> None:
+        self._device = device
+        self._networks = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+        for name, part in self._networks.items():
+            add_hook_to_module(part, _Fetch(self, name, device))
+        self.at_work: str | None = None
+        """Name of the network that is on the device."""
+        self.fetch("vae")
+
+    def release(self) -> None:
+        """Nothing is to be done: the denoiser's first step sends the others away."""
+
+    @contextlib.contextmanager
+    def present(self) -> Iterator[None]:
+        """The pipeline is whole at any time."""
+        yield
+
+    def fetch(self, name: str) -> None:
+        """Bring that network to the device, and the one that is there back to the CPU."""
+        if name == self.at_work:
+            return
+        if self.at_work is not None:
+            self._networks[self.at_work].to("cpu")
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        self._networks[name].to(self._device)
+        self.at_work = name
+
+
+class _Fetch(ModelHook):  # type: ignore[misc]
+    """Runs before a network's forward, and before an autoencoder's encode and decode."""
+
+    no_grad = False
+
+    def __init__(self, owner: OneAtATime, name: str, device: torch.device) -> None:
+        self._owner, self._name = owner, name
+        self.execution_device = (
+            device  # where diffusers looks for the device of a pipeline that is spread out
+        )
+
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        self._owner.fetch(self._name)
+        return send_to_device(args, self.execution_device), send_to_device(kwargs, self.execution_device)
 
 
 def _bytes(network: nn.Module) -> int:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 import greenroom
-from greenroom.ml import key_formats, safe
+from greenroom.ml import key_formats, optimizer, safe
 from greenroom.ml.config import TrainConfig
 from greenroom.ml.families.card import Card
 from greenroom.ml.key_formats import Lora
@@ -36,6 +37,10 @@ KOHYA_VERSIONS = {
     "stable-diffusion-3": "sd3",
     "flux-1-dev": "flux1",
 }
+
+
+# The part of kohya's trainer that writes such keys; some tools tell the family by it.
+NETWORK_MODULES = {"flux1": "networks.lora_flux", "sd3": "networks.lora_sd3"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +81,16 @@ def write(
         config, card, base_sha256=base_sha256, steps=steps, pictures=pictures, thumbnail=_data_url(thumbnail)
     )
 
+    if "kohya" not in card.key_formats:
+        lora = key_formats.folded(
+            lora
+        )  # then this file is the one for other tools too, which know no alpha in it
     tensors, adapter = key_formats.to_diffusers(lora, card.denoiser)
     files = {"lora.safetensors": _write_lora(folder / "lora.safetensors", tensors, {**facts, **adapter})}
     if "kohya" in card.key_formats:
         kohya_facts = {**facts, "format": "pt"}
         files["lora-kohya.safetensors"] = _write_lora(
-            folder / "lora-kohya.safetensors", key_formats.to_kohya(lora), kohya_facts
+            folder / "lora-kohya.safetensors", key_formats.to_kohya(lora, card.id), kohya_facts
         )
     safe.replace(folder / "losses.json", json.dumps([round(loss, 6) for loss in losses]).encode())
     story = model_card(
@@ -137,7 +146,7 @@ def metadata(
         "ss_sd_model_name": card.title,
         "ss_sd_model_hash": base_sha256[:8],
         "ss_new_sd_model_hash": base_sha256,
-        "ss_network_module": "networks.lora",
+        "ss_network_module": NETWORK_MODULES.get(card.id, "networks.lora"),
         "ss_network_dim": config.rank,
         "ss_network_alpha": config.alpha,
         "ss_network_dropout": config.dropout or None,
@@ -152,7 +161,7 @@ def metadata(
         "ss_unet_lr": config.learning_rate,
         "ss_lr_scheduler": config.lr_schedule,
         "ss_lr_warmup_steps": config.warmup_steps,
-        "ss_optimizer": f"torch.optim.AdamW(weight_decay={config.weight_decay})",
+        "ss_optimizer": optimizer.name_of(config),
         "ss_max_grad_norm": config.max_grad_norm,
         "ss_caption_dropout_rate": config.caption_dropout,
         "ss_min_snr_gamma": config.min_snr_gamma,
@@ -199,6 +208,12 @@ def model_card(
             "learning_rate": config.learning_rate,
             "rank": config.rank,
             "alpha": config.alpha,
+            "memory": {
+                "gradient_checkpointing": config.gradient_checkpointing,
+                "optimizer": config.optimizer,
+                "base_precision": config.base_precision,
+                "offload_encoders": config.offload_encoders,
+            },
             "layers": len(lora.layers),
             "parameters": sum(tensor.numel() for tensor in lora.tensors.values()),
             "seed": config.seed,
@@ -267,7 +282,7 @@ def _how_to_use(config: TrainConfig, card: Card, files: Mapping[str, Any]) -> di
     }
     if "lora-kohya.safetensors" in files:
         use["comfyui_a1111_forge"] = "Copy lora-kohya.safetensors into the tool's LoRA folder."
-    elif config.alpha != config.rank:
+    elif math.frexp(config.alpha / config.rank)[0] != 0.5:  # else it is folded into the weights
         use["note"] = (
             "Tools that do not read diffusers' adapter metadata need the strength "
             f"{config.alpha / config.rank:g} where this card says weight 1."

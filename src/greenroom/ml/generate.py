@@ -35,10 +35,10 @@ from greenroom.errors import (
     WrongUse,
     summarise,
 )
-from greenroom.ml import pictures
+from greenroom.ml import pictures, preflight
 from greenroom.ml.config import GenerateConfig
 from greenroom.ml.events import Failed, Note, Phase, Progress, private_stdout
-from greenroom.ml.families import Family, OnStep
+from greenroom.ml.families import Family, OnStep, variants
 from greenroom.ml.pictures import ActorUsed, BaseUsed, Made
 from greenroom.ml.warm import WarmBase
 
@@ -85,6 +85,7 @@ def draw(family: Family, pipe: Any, request: GenerateConfig, on_step: OnStep) ->
     picture depends on its seed and not on its neighbours: the family draws one after the other.
     """
     check_size(family, request)
+    request = variants.settled(family.card, request)
     # NOTE: not inference_mode: Z-Image keeps its rotary table from the first use, and training needs it.
     with _as_loaded(family.denoiser(pipe)), _deterministic(), torch.no_grad(), torch.random.fork_rng():
         return family.generate(pipe, request, on_step)
@@ -111,7 +112,11 @@ def _as_loaded(denoiser: nn.Module) -> Iterator[None]:
     That is without dropout, and with the LoRA in the base's number format: diffusers rounds it on loading.
     """
     was_training = denoiser.training
-    base_dtype = next(each.dtype for name, each in denoiser.named_parameters() if ".lora_" not in name)
+    base_dtype = next(
+        each.dtype
+        for name, each in denoiser.named_parameters()
+        if ".lora_" not in name and each.is_floating_point()  # a quantised base has bytes as well
+    )
     exact = {
         each: each.data
         for name, each in denoiser.named_parameters()
@@ -148,6 +153,7 @@ def make(base: WarmBase, request: GenerateConfig, tell: Tell) -> list[Path]:
     if not request.out_dir:
         raise WrongUse("The request has no out_dir. Say in which folder the pictures should be.")
     folder = Path(request.out_dir)
+    request = variants.settled(family.card, request)
     hashes = base.cast(request.loras)
     _warn_of_long_prompt(base, request, tell)
     steps = request.steps or family.card.default_steps
@@ -171,10 +177,11 @@ def make(base: WarmBase, request: GenerateConfig, tell: Tell) -> list[Path]:
 def record(base: WarmBase, request: GenerateConfig, lora_hashes: list[str]) -> Made:
     """What a picture says about itself. `request` is that of the one picture: count 1, its own seed."""
     card = base.family.card
+    own = variants.of(card, base.source)
     scheduler = type(base.pipe.scheduler).__name__
     return Made(
         software=f"greenroom {greenroom.__version__}",
-        base=BaseUsed(family=card.id, name=card.title, sha256=base.identity),
+        base=BaseUsed(family=card.id, name=own.name, sha256=base.identity),
         prompt=request.prompt,
         negative=request.negative,
         actors=tuple(
@@ -185,8 +192,8 @@ def record(base: WarmBase, request: GenerateConfig, lora_hashes: list[str]) -> M
         seed=request.seed,
         width_px=request.width_px,
         height_px=request.height_px,
-        steps=request.steps or card.default_steps,
-        guidance=card.default_guidance if request.guidance is None else request.guidance,
+        steps=request.steps or own.steps,
+        guidance=own.guidance if request.guidance is None else request.guidance,
         sampler=SAMPLERS.get(scheduler, scheduler),
         dtype=str(base.dtype).removeprefix("torch."),
     )
@@ -226,11 +233,16 @@ class Server:
     def _warm(self, request: GenerateConfig) -> WarmBase:
         source = Path(request.base_source)
         base = self._base
-        if base is None or (base.family.card.id, base.source) != (request.base_family, source):
+        on = preflight.device(request.device)
+        if base is None or (base.family.card.id, base.source, base.device) != (
+            request.base_family,
+            source,
+            on,
+        ):
             self._base = None  # the old one goes first: two bases may not fit into memory
             started = time.monotonic()
             self.tell(_progress("load", 0, 1, started))
-            base = self._base = WarmBase(request.base_family, source)
+            base = self._base = WarmBase(request.base_family, source, device=on)
             self.tell(_progress("load", 1, 1, started))
         return base
 

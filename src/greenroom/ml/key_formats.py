@@ -4,7 +4,8 @@
 - diffusers: `transformer.layers.0.attention.to_q.lora_A.weight`; alpha stands in the file's metadata only,
              and diffusers takes alpha = rank when it is missing there.
 - kohya:     `lora_unet_layers_0_attention_to_q.lora_down.weight` and `.lora_up.weight`, with an `.alpha`
-             tensor for each layer; what ComfyUI, A1111, Forge and InvokeAI read for Stable Diffusion 1.x.
+             tensor for each layer; what ComfyUI, A1111, Forge and InvokeAI read for Stable Diffusion. For FLUX.1
+             and SD 3 the layers have the original code's names: see native_names.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from greenroom.errors import BadInput
+from greenroom.ml import native_names
 
 T = TypeVar("T")
 
@@ -60,17 +62,39 @@ def to_diffusers(lora: Lora, component: str) -> tuple[dict[str, Tensor], dict[st
     return tensors, {"format": "pt", ADAPTER_METADATA: json.dumps(facts, indent=2, sort_keys=True)}
 
 
-def to_kohya(lora: Lora) -> dict[str, Tensor]:
-    """Names as kohya's trainer writes them. Adapter metadata beside them would be refused."""
+def to_kohya(lora: Lora, family: str = "") -> dict[str, Tensor]:
+    """Names as kohya's trainer writes them. Adapter metadata beside them would be refused.
+
+    family: FLUX.1 and SD 3 have the original code's layers there, which join several of diffusers'.
+    """
+    if family in native_names.TABLES:
+        names = {
+            KOHYA_PREFIX + name: members for name, members in native_names.groups(family, lora.layers).items()
+        }
+    else:
+        names = {kohya_name(layer): (layer,) for layer in lora.layers}
+        if len(names) != len(lora.layers):
+            raise BadInput("Two layers of this LoRA have one name in kohya's format. Use the diffusers file.")
     tensors: dict[str, Tensor] = {}
-    for layer in lora.layers:
-        name = kohya_name(layer)
-        tensors[name + KOHYA_DOWN] = lora.tensors[layer + DOWN]
-        tensors[name + KOHYA_UP] = lora.tensors[layer + UP]
-        tensors[name + KOHYA_ALPHA] = torch.tensor(lora.alphas[layer], dtype=torch.float32)
-    if len(tensors) != 3 * len(lora.layers):
-        raise BadInput("Two layers of this LoRA have one name in kohya's format. Use the diffusers file.")
+    for name, members in names.items():
+        down, up, alpha = native_names.join([_pair(lora, member) for member in members])
+        tensors[name + KOHYA_DOWN], tensors[name + KOHYA_UP] = down, up
+        tensors[name + KOHYA_ALPHA] = torch.tensor(alpha, dtype=torch.float32)
     return tensors
+
+
+def folded(lora: Lora) -> Lora:
+    """The same LoRA with alpha = rank wherever that changes no bit, for tools that know no alpha.
+
+    The ups take the factor alpha / rank, which is exact for powers of two.
+    """
+    tensors, alphas = dict(lora.tensors), dict(lora.alphas)
+    for layer in lora.layers:
+        factor = lora.alphas[layer] / lora.rank(layer)
+        if factor != 1 and math.frexp(factor)[0] == 0.5:
+            tensors[layer + UP] = lora.tensors[layer + UP] * factor
+            alphas[layer] = float(lora.rank(layer))
+    return Lora(tensors=tensors, alphas=alphas)
 
 
 def kohya_name(layer: str) -> str:
@@ -79,14 +103,21 @@ def kohya_name(layer: str) -> str:
 
 
 def read(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], component: str, modules: Collection[str]
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    component: str,
+    modules: Collection[str],
+    family: str = "",
 ) -> Lora:
     """The LoRA in a file of either format.
 
     modules: the paths of the denoiser's layers; kohya's names can only be undone with them, since dots and
-    underscores are one there. Raises BadInput when the file belongs to another kind of base.
+    underscores are one there. For a family with joint layers it has to map them to the shapes of their weights.
+    Raises BadInput when the file belongs to another kind of base.
     """
     if any(name.startswith(KOHYA_PREFIX) for name in tensors):
+        if family in native_names.TABLES and isinstance(modules, Mapping):
+            tensors = _apart(tensors, modules, family)
         lora = _from_kohya(tensors, modules)
     else:
         lora = _from_diffusers(tensors, metadata, component)
@@ -115,6 +146,36 @@ def adapter_metadata(lora: Lora) -> dict[str, Any]:
         "bias": "none",
         "use_dora": False,
     }
+
+
+def _pair(lora: Lora, layer: str) -> tuple[Tensor, Tensor, float] | None:
+    if layer not in lora.alphas:
+        return None
+    return lora.tensors[layer + DOWN], lora.tensors[layer + UP], lora.alphas[layer]
+
+
+def _apart(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], family: str
+) -> dict[str, Tensor]:
+    """The file's joint layers as those of diffusers, still under kohya's kind of names; others stay as they are."""
+    known = [layer for layer in shapes if native_names.is_named(family, layer)]
+    names = {KOHYA_PREFIX + name: members for name, members in native_names.groups(family, known).items()}
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        stem, dot, kind = name.partition(".")
+        members = names.get(stem)
+        if members is None:
+            found[name] = tensor
+        elif dot + kind == KOHYA_DOWN and stem + KOHYA_UP in tensors:
+            alpha = float(tensors.get(stem + KOHYA_ALPHA, torch.tensor(float(tensor.shape[0]))))
+            widths = [shapes[member][0] for member in members]
+            for member, (down, up, own) in zip(
+                members, native_names.part(tensor, tensors[stem + KOHYA_UP], alpha, widths), strict=True
+            ):
+                found[kohya_name(member) + KOHYA_DOWN] = down
+                found[kohya_name(member) + KOHYA_UP] = up
+                found[kohya_name(member) + KOHYA_ALPHA] = torch.tensor(own)
+    return found
 
 
 def _from_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], component: str) -> Lora:

@@ -1,48 +1,29 @@
 """Looks before the leap: which device and number format, whether the run fits in memory and on disk.
 
-The figures are estimates from measured constants and the sizes in the base's own headers. Knows no training.
+What it settles stands in the run's run.json, so that every later start computes the same. Knows no training.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
-from greenroom.errors import OutOfMemory, StorageError
+from greenroom.errors import BadInput, OutOfMemory, StorageError
 from greenroom.ml import safe
-from greenroom.ml.config import TrainConfig
+from greenroom.ml.config import TrainConfig, read_train
+from greenroom.ml.families import estimate
 from greenroom.ml.families.card import Card
-from greenroom.ml.families.loading import weight_files
+from greenroom.ml.families.estimate import Fit, Memory, Rung
 
 RESERVE = 0.9
 """Share of the free memory that a run may plan with; the rest is for fragments and what starts meanwhile."""
-
-RUNTIME_BYTES = 450_000_000
-"""Measured: torch, diffusers and transformers, imported and warmed up on a CPU."""
-
-SAMPLE_BYTES = 1 << 20
-SAMPLES = 64
-HASH_WHOLE_BELOW = 256 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """What a run is expected to need at its peak, in bytes."""
-
-    weights: int
-    lora: int
-    activations: int
-    runtime: int
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.lora + self.activations + self.runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +40,18 @@ def settle(run_dir: Path, config: TrainConfig) -> tuple[Settled, str | None]:
 
     Also returns a sentence when this machine cannot do what the run began with, so its bytes will differ.
     """
-    on = _device()
+    on = device(config.device)
     fresh = {"device": on.type, "dtype": str(dtype(config.dtype, on)), "threads": torch.get_num_threads()}
-    file = run_dir / "run.json"
+    facts = _run_facts(run_dir)
     warning = None
-    try:
-        facts = json.loads(file.read_bytes())
-        if facts["device"] != on.type:
-            warning = f"The run began on {facts['device']} and goes on on {on.type}: its bytes will differ."
-            facts = fresh
-    except (OSError, ValueError, KeyError, TypeError):
-        facts = fresh
-    if facts is fresh:
-        safe.replace(file, json.dumps(fresh).encode())
+    if not fresh.keys() <= facts.keys():
+        facts = {**facts, **fresh}
+    elif facts["device"] != on.type:
+        warning = f"The run began on {facts['device']} and goes on on {on.type}: its bytes will differ."
+        facts = {**facts, **fresh}
+    if "bfloat16" in facts.get("rungs", []):
+        facts["dtype"] = str(torch.bfloat16)
+    _write_facts(run_dir, facts)
     torch.set_num_threads(int(facts["threads"]))
     if on.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -81,12 +61,17 @@ def settle(run_dir: Path, config: TrainConfig) -> tuple[Settled, str | None]:
     return Settled(device=on, dtype=number, threads=int(facts["threads"])), warning
 
 
-def _device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+def device(wanted: str = "auto") -> torch.device:
+    """The device of that name, "auto" being the best there is. Raises BadInput when this machine has none."""
+    there = {
+        "cuda": torch.cuda.is_available(),  # ROCm calls itself so as well
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    best = next(name for name, is_there in there.items() if is_there)
+    if not there.get(wanted, wanted == "auto"):
+        raise BadInput(f"This machine has no {wanted} device for torch. Use {best}, or auto.")
+    return torch.device(best if wanted == "auto" else wanted)
 
 
 def dtype(wanted: str, on: torch.device) -> torch.dtype:
@@ -100,79 +85,79 @@ def dtype(wanted: str, on: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def base_identity(source: Path) -> str:
-    """One sha256 that tells this base from another, wherever its folder lies.
+def settle_memory(
+    run_dir: Path, source: Path, card: Card, config: TrainConfig, on: Settled
+) -> tuple[Fit, Settled]:
+    """The config as it is trained: with the rungs of the memory ladder that this run needs, kept in run.json.
 
-    Small files are hashed whole. Of a larger one: name, size and 64 evenly spread samples of a MiB, the first
-    with the header, so a base of 20 GB takes a fraction of a second. A file that was changed only between the
-    samples goes unnoticed; nothing but malice does that.
+    What the run took at its first start, or after memory ran out, it takes again, so its bytes stay the same.
+    Raises OutOfMemory, with what would help, when it does not fit with all of them.
     """
-    digest = hashlib.sha256()
-    for file in sorted(path for path in source.rglob("*") if path.suffix in {".json", ".safetensors"}):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(source).as_posix()}\0{size}\0".encode())
-        with open(file, "rb") as opened:
-            if size <= HASH_WHOLE_BELOW:
-                while chunk := opened.read(SAMPLE_BYTES):
-                    digest.update(chunk)
-            else:
-                for index in range(SAMPLES):
-                    opened.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
-                    digest.update(opened.read(SAMPLE_BYTES))
-    return digest.hexdigest()
-
-
-def memory(source: Path, card: Card, config: TrainConfig, number: torch.dtype) -> Memory:
-    """The estimate for one run; at least the denoiser and one batch must fit at once."""
-    largest = parameters = lora = 0
-    for component in sorted(path for path in source.iterdir() if path.is_dir()):
-        entries = [
-            (name, entry)
-            for file in weight_files(component)
-            for name, entry in safe.read_header(file).tensors.items()
-        ]
-        elements = sum(_count(entry.shape) for _, entry in entries)
-        parameters += elements
-        if component.name == card.denoiser:
-            largest = elements
-            linears = {
-                name.removesuffix(".weight"): entry.shape
-                for name, entry in entries
-                if name.endswith(".weight") and len(entry.shape) == 2
-            }
-            lora = sum(config.rank * sum(linears[layer]) for layer in card.lora_layers(linears))
-    scale = (config.resolution_px / card.native_px) ** 2 * config.batch_size * number.itemsize / 4
-    if config.gradient_checkpointing:
-        scale *= card.checkpointed_share
-    copies = 4 + (1 if config.ema_decay else 0)  # weight, gradient and AdamW's two moments, in float32
-    # Encoders are let go after the cache, so the peak is either everything loaded or the denoiser at work.
-    working = largest * number.itemsize + lora * 4 * copies + int(card.activation_bytes * scale)
-    loaded = parameters * number.itemsize
-    return Memory(
-        weights=largest * number.itemsize + max(0, loaded - working),
-        lora=lora * 4 * copies,
-        activations=int(card.activation_bytes * scale),
-        runtime=RUNTIME_BYTES,
-    )
-
-
-def check_memory(need: Memory, config: TrainConfig, on: torch.device) -> None:
-    """Raise OutOfMemory, with what would make it fit, when the run needs more than is free."""
-    free = _free_bytes(on) * RESERVE
-    if on.type == "cpu":
-        free += RUNTIME_BYTES  # this process holds that already
+    free = free_bytes(on.device) * RESERVE
+    if on.device.type == "cpu":
+        free += estimate.RUNTIME_BYTES  # this process holds that already
     limit = min(free, config.max_memory_gb * 1e9) if config.max_memory_gb else free
-    if need.total <= limit:
-        return
-    ideas = []
-    if config.batch_size > 1:
-        ideas.append("a smaller batch")
-    if not config.gradient_checkpointing:
-        ideas.append("gradient checkpointing")
+    found = estimate.fit(
+        estimate.sizes(source, card),
+        card,
+        config,
+        on.dtype.itemsize,
+        limit_bytes=limit,
+        device=on.device.type,
+        first=_run_facts(run_dir).get("rungs", []),
+    )
+    if not found.fits:
+        raise OutOfMemory(_too_much(found, limit))
+    _keep_rungs(run_dir, found.rungs)
+    is_halved = any(rung.name == "bfloat16" for rung in found.rungs)
+    return found, replace(on, dtype=torch.bfloat16) if is_halved else on
+
+
+def climb(run_dir: Path) -> Rung | None:
+    """Note in run.json that the run takes one rung more, since memory ran out; None when there is none left."""
+    config = read_train(run_dir)
+    if not config.memory_ladder:
+        return None
+    on, _ = settle(run_dir, config)
+    had = set(_run_facts(run_dir).get("rungs", []))
+    config = estimate.applied(config, [each for each in estimate.LADDER if each.name in had])
+    rung = estimate.next_rung(config, on.dtype.itemsize, on.device.type)
+    if rung is not None:
+        _keep_rungs(run_dir, [each for each in estimate.LADDER if each.name in {*had, rung.name}])
+    return rung
+
+
+def check_package(config: TrainConfig) -> None:
+    """Raise BadInput when the config asks for numbers that only an optional package computes with."""
+    wanted = [
+        f"{field} = {value!r}"
+        for field, value, plain in (
+            ("optimizer", config.optimizer, "adamw"),
+            ("base_precision", config.base_precision, "full"),
+        )
+        if value != plain
+    ]
+    if wanted and not estimate.has_quant_package():
+        raise BadInput(
+            f"{' and '.join(wanted)} needs the package {estimate.QUANT_PACKAGE}. "
+            "Install it with: pip install 'greenroom[quant]'."
+        )
+
+
+def _too_much(found: Fit, limit: float) -> str:
+    config = found.config
+    ideas = ["a smaller batch"] if config.batch_size > 1 else []
+    if not config.memory_ladder:
+        ideas.append("the memory ladder (memory_ladder = true)")
+    elif not estimate.has_quant_package():
+        ideas.append(
+            "the package bitsandbytes (pip install 'greenroom[quant]'), which makes the base smaller"
+        )
     ideas.append("a lower resolution")
-    raise OutOfMemory(
-        f"This training needs about {need.total / 1e9:.1f} GB of memory and {limit / 1e9:.1f} GB can be "
-        f"used. Choose {' or '.join(ideas)}, or close other programs."
+    measures = f", with {' and '.join(rung.words for rung in found.rungs)}" if found.rungs else ""
+    return (
+        f"This training needs about {found.need.total / 1e9:.1f} GB of memory{measures}, and {limit / 1e9:.1f} GB "
+        f"can be used. Choose {' or '.join(ideas)}, or close other programs."
     )
 
 
@@ -193,14 +178,28 @@ def _cpu_multiplies_bfloat16() -> bool:
     return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
 
 
-def _free_bytes(on: torch.device) -> float:
+def free_bytes(on: torch.device) -> float:
+    """What the device has free now, in bytes."""
     if on.type == "cuda":
         return float(torch.cuda.mem_get_info(on)[0])
     return float(psutil.virtual_memory().available)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
+def _run_facts(run_dir: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((run_dir / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _write_facts(run_dir: Path, facts: dict[str, Any]) -> None:
+    if facts != _run_facts(run_dir):
+        safe.replace(run_dir / "run.json", json.dumps(facts).encode())
+
+
+def _keep_rungs(run_dir: Path, rungs: Sequence[Rung]) -> None:
+    facts = {**_run_facts(run_dir), "rungs": [rung.name for rung in rungs]}
+    if "bfloat16" in facts["rungs"]:
+        facts["dtype"] = str(torch.bfloat16)
+    _write_facts(run_dir, facts)

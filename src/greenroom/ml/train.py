@@ -8,6 +8,7 @@ with the very bytes of an unbroken one. Knows folders and JSON; no records of ac
 from __future__ import annotations
 
 import errno
+import gc
 import math
 import random
 import signal
@@ -22,13 +23,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from greenroom.errors import BadInput, Cancelled, GreenroomError, OutOfMemory, RunFailed, StorageError
-from greenroom.ml import checkpoint, data, export, families, generate, lora, preflight, samples
+from greenroom.ml import checkpoint, data, export, families, generate, lora, place, preflight, samples
+from greenroom.ml import optimizer as optimizers
 from greenroom.ml.checkpoint import Checkpoint, Identity
 from greenroom.ml.clock import Clock
 from greenroom.ml.config import TrainConfig, read_train
-from greenroom.ml.encoders import Encoders
 from greenroom.ml.events import Done, Failed, Journal, Note, Saved, private_stdout
-from greenroom.ml.families.loading import check_folder, variant
+from greenroom.ml.families import variants
+from greenroom.ml.families.estimate import Fit
+from greenroom.ml.families.loading import check_folder
+from greenroom.ml.families.loading import identity as base_identity
 
 LOSS_WINDOW = 25
 """The loss that is told is the mean of so many steps; single ones jump with the noise level drawn."""
@@ -46,23 +50,23 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
     source = Path(config.base_source)
     pictures = data.read_manifest(run_dir)
     check_folder(source, family.card)
-    identity = Identity(
-        dataset=data.identity(pictures), config=config.identity(), base=preflight.base_identity(source)
-    )
+    identity = Identity(dataset=data.identity(pictures), config=config.identity(), base=base_identity(source))
     begun, complaints = checkpoint.newest(run_dir, identity)
     for complaint in complaints:
         tell(Note(text=complaint))
     on, warning = preflight.settle(run_dir, config)
-    if warning:
-        tell(Note(text=warning))
-    need = preflight.memory(source, family.card, config, on.dtype)
-    preflight.check_memory(need, config, on.device)
-    preflight.check_disk(run_dir, need, config)
-    tell(Note(text=_in_words(config, on, len(pictures), need, begun)))
+    for caution in (warning, variants.of(family.card, source).warning):
+        if caution:
+            tell(Note(text=caution))
+    preflight.check_package(config)
+    fit, on = preflight.settle_memory(run_dir, source, family.card, config, on)
+    config = fit.config  # with the rungs of the memory ladder, which the identity above does not know
+    preflight.check_disk(run_dir, fit.need, config)
+    tell(Note(text=_in_words(config, on, len(pictures), fit, begun)))
     tell(clock.progress("preflight", 1, 1))
 
     # ---- cache: the encoders run once over each picture and caption, and are let go
-    pipe = family.load(source, on.device, on.dtype)
+    pipe, encoders = place.load(family, source, config, on.device, on.dtype)
     denoiser = family.denoiser(pipe)
 
     def on_picture(done: int, of: int) -> None:
@@ -70,18 +74,22 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
         tell(clock.progress("cache", done, of))
 
     cache = data.cache(
-        run_dir, pictures, config, family=family, pipe=pipe, key=f"{identity} {on}", on_step=on_picture
+        run_dir,
+        pictures,
+        config,
+        family=family,
+        pipe=pipe,
+        key=f"{identity} {on}",
+        on_step=on_picture,
+        device=on.device,
     )
-    encoders = Encoders(pipe, denoiser, source, variant(source, family.card))
     encoders.release()
 
     # ---- train
     clock.plan(config, begun.state["seconds"] if begun else 0.0)
     weights = lora.attach(denoiser, family.card, config)
     parameters = list(weights.values())
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = optimizers.make(weights, config)
     average = lora.snapshot(weights) if config.ema_decay else None
     losses: list[float] = []
     if begun:
@@ -132,8 +140,22 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
             torch.manual_seed(dice.getrandbits(63))
         noise = torch.Generator(on.device).manual_seed(dice.getrandbits(63))
 
-        loss = family.loss(pipe, latents, prompts, config, noise)
+        cells = None
+        if cache.weights:
+            seen = zip(views, batch, strict=True)
+            cells = torch.stack(
+                [
+                    cache.weights[i].flip(-1) if view is cache.mirrored else cache.weights[i]
+                    for view, i in seen
+                ]
+            )
+
+        loss = family.loss(pipe, latents, prompts, config, noise, cells)
         loss.backward()
+        if cache.class_latents:
+            kept = torch.stack([dice.choice(cache.class_latents) for _ in batch])
+            known = [cache.class_prompt] * len(batch)
+            (config.prior_weight * family.loss(pipe, kept, known, config, noise)).backward()
         nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -182,6 +204,27 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate
 
 
+def train_or_climb(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
+    """Train; when memory runs out, go on from the last checkpoint with the next rung of the memory ladder.
+
+    Raises what `train` raises, and OutOfMemory at the ladder's end. The rungs are few, so this ends.
+    """
+    while True:
+        try:
+            return train(run_dir, journal, stop)
+        except Exception as error:
+            if isinstance(error, GreenroomError) or not isinstance(_known(error), OutOfMemory):
+                raise
+            rung = preflight.climb(run_dir)
+            if rung is None:
+                raise
+        # NOTE: after the except block, whose exception holds the whole failed try in memory.
+        journal.tell(Note(text=f"Memory ran out. Going on from the last checkpoint with {rung.words}."))
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def main(arguments: Sequence[str]) -> int:
     """The process: 0 done, 2 wrong use, 3 bad input, 4 failed, 130 stopped. Events go to stdout."""
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
@@ -197,7 +240,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{run_dir} cannot be written: {error.strerror}. Choose a folder that can.", file=sys.stderr)
         return StorageError.exit_code
     try:
-        journal.tell(train(run_dir, journal, stop))
+        journal.tell(train_or_climb(run_dir, journal, stop))
         return 0
     except Exception as error:  # noqa: BLE001 - the process's edge: whatever happened is told as an event
         known = _known(error)
@@ -229,7 +272,7 @@ def _in_words(
     config: TrainConfig,
     on: preflight.Settled,
     pictures: int,
-    need: preflight.Memory,
+    fit: Fit,
     begun: Checkpoint | None,
 ) -> str:
     start = (
@@ -242,9 +285,12 @@ def _in_words(
         if config.kind == "character"
         else "no picture is mirrored"
     )
+    measures = (
+        f" (with {' and '.join(rung.words for rung in fit.rungs)}, so that it fits)" if fit.rungs else ""
+    )
     return (
         f"{start} on {pictures} pictures; {on.device.type}, {str(on.dtype).removeprefix('torch.')}, "
-        f"{on.threads} threads, about {need.total / 1e9:.1f} GB of memory; {flips}."
+        f"{on.threads} threads, about {fit.need.total / 1e9:.1f} GB of memory{measures}; {flips}."
     )
 
 
@@ -277,8 +323,8 @@ def _known(error: Exception) -> GreenroomError:
     # NOTE: torch's CPU allocator raises a plain RuntimeError.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         return OutOfMemory(
-            "Memory ran out while training; the last checkpoint is kept. Choose a smaller batch, gradient "
-            "checkpointing or a lower resolution, or close other programs."
+            "Memory ran out while training, with every measure taken that could help here; the last checkpoint is "
+            "kept. Choose a smaller batch or a lower resolution, or close other programs."
         )
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
         return StorageError(

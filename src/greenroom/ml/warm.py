@@ -17,7 +17,7 @@ from torch import nn
 from greenroom.errors import BadInput, UnsafeFile
 from greenroom.ml import families, key_formats, preflight, safe
 from greenroom.ml.config import LoraUse
-from greenroom.ml.families import Family
+from greenroom.ml.families import Family, loading
 from greenroom.ml.key_formats import DOWN, UP, Lora
 
 KEPT_LORAS = 8  # loaded LoRAs beyond those in use; one of the starter has 2 MB, one of SD 1.5 25 MB
@@ -38,12 +38,12 @@ class WarmBase:
 
         Raises UnknownBase, BaseMissing, BadBase or UnsafeFile.
         """
-        device = preflight._device() if device is None else device
+        self.device = device = preflight.device() if device is None else device
         self.dtype = preflight.dtype("auto", device) if dtype is None else dtype
         self.family: Family = families.get(family_id)
         self.source = source
         self.pipe: Any = self.family.load(source, device, self.dtype)
-        self.identity = preflight.base_identity(source)
+        self.identity = loading.identity(source)
         self._denoiser: Any = self.family.denoiser(self.pipe)
         # Taken before any LoRA is attached, which would add layers of its own.
         self._shapes = {
@@ -85,7 +85,7 @@ class WarmBase:
     def _load(self, path: Path, name: str) -> None:
         tensors, metadata = safe.load(path)
         component = self.family.card.denoiser
-        lora = key_formats.read(tensors, metadata, component, self._shapes)
+        lora = key_formats.read(tensors, metadata, component, self._shapes, self.family.card.id)
         self._check_fits(lora, path.name)
         facts = {f"{component}.{key}": value for key, value in key_formats.adapter_metadata(lora).items()}
         tensors, _ = key_formats.to_diffusers(lora, component)

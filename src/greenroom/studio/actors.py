@@ -18,6 +18,8 @@ from greenroom.studio import bases, images, intake, near, trainings, triggers, u
 from greenroom.studio.images import Verdict
 
 MAX_NAME_CHARS = 100
+TRASH_DAYS = 30
+"""How long the trash promises to keep; nothing is erased before the person empties it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from sqlalchemy.orm import Session
 from greenroom.db.models import Actor, Base
 from greenroom.errors import BadBase, BaseMissing, BaseTaken, Conflict, UnknownBase, UnsafeFile
 from greenroom.ml.families import CARDS
-from greenroom.ml.families.loading import missing_shards
+from greenroom.ml.families.loading import identity, missing_shards
+from greenroom.ml.header import read_header
 from greenroom.studio import near
 
 STARTER = "starter"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
@@ -37,6 +36,10 @@ class BaseInfo:
     title: str
     licence: str
     built_in: bool
+    sha256: str = ""
+    """Of the base as it was when it was added: see ml.families.loading.identity; empty for the built-in one."""
+    origin: str = ""
+    """The hub id or the file that it came from, with the file's own sha256; empty for a folder."""
 
     @property
     def is_present(self) -> bool:
@@ -97,20 +100,25 @@ def find(session: Session, base_id: str) -> BaseInfo:
 
 
 def add(
-    session: Session, base_id: str, folder: Path, *, family: str | None = None, native_px: int | None = None
+    session: Session,
+    base_id: str,
+    folder: Path,
+    *,
+    family: str | None = None,
+    native_px: int | None = None,
+    origin: str = "",
 ) -> BaseInfo:
     """Make a local diffusers folder known under an id; nothing is copied.
 
-    family: guessed from the folder's model_index.json when None.
+    family: guessed from the folder's model_index.json when None. origin: where the folder's content came from.
     Raises BadBase, UnsafeFile (weights that are not safetensors) or BaseTaken.
     """
     check_id(session, base_id)
     folder = folder.expanduser().absolute()
     if folder.suffix in {".safetensors", *_PICKLES} and folder.is_file():
         raise BadBase(
-            f"{folder.name} is a single file, and a base needs its tokenizer and settings too. Write it as a "
-            "folder first, in Python: StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER), "
-            "with the pipeline of its family, and add that folder."
+            f"{folder.name} is a single file, which is written as a folder first. Add it with: "
+            f"greenroom bases add {base_id} {folder}"
         )
     index = _index(folder)
     chosen = family or _guess_family(index)
@@ -121,7 +129,12 @@ def add(
         )
     _check_weights(folder)
     row = Base(
-        id=base_id, family=chosen, source=str(folder), native_px=native_px or _native_px(folder, chosen)
+        id=base_id,
+        family=chosen,
+        source=str(folder),
+        native_px=native_px or _native_px(folder, chosen),
+        sha256=identity(folder),
+        origin=origin,
     )
     session.add(row)
     session.flush()
@@ -165,6 +178,8 @@ def _info(row: Base) -> BaseInfo:
         title=card.title if card else row.family,
         licence=card.licence if card else "unknown",
         built_in=False,
+        sha256=row.sha256,
+        origin=row.origin,
     )
 
 
@@ -186,8 +201,8 @@ def _index(folder: Path) -> dict[str, Any]:
 
 def _guess_family(index: dict[str, Any]) -> str | None:
     pipeline, vae = index.get("_class_name"), index.get("vae")
-    # The starter has the layout of Z-Image, but for its tiny autoencoder.
-    is_starter = isinstance(vae, list) and vae[-1:] == ["AutoencoderTiny"]
+    # The starter has the layout of Z-Image, but for its small autoencoder.
+    is_starter = isinstance(vae, list) and vae[-1:] == ["AutoencoderDC"]
     fitting = [card.id for card in CARDS.values() if card.pipeline == pipeline]
     if STARTER in fitting:
         fitting = [family for family in fitting if (family == STARTER) == is_starter]
@@ -218,27 +233,14 @@ def _check_weights(folder: Path) -> None:
 
 
 def _check_whole(file: Path) -> None:
-    """Raise BadBase when a safetensors file is shorter or longer than its own header says.
+    """Raise BadBase when a safetensors file is cut off, or its header lies.
 
     A download that broke off is found so in a millisecond, without reading the weights.
     """
-    size = file.stat().st_size
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = json.loads(opened.read(min(length, _MAX_HEADER_BYTES)))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error) as error:
-        raise BadBase(
-            f"{file.parent.name}/{file.name} is not a sound safetensors file ({type(error).__name__}). "
-            "Fetch the base again."
-        ) from error
-    if size != expected:
-        raise BadBase(
-            f"{file.parent.name}/{file.name} has {size:,} bytes, but its header speaks of {expected:,}: "
-            "it was not copied whole. Fetch it again."
-        )
+        read_header(file)
+    except UnsafeFile as error:
+        raise BadBase(f"{file.parent.name}/{error} Fetch the base again.") from error
 
 
 def _native_px(folder: Path, family: str) -> int:

@@ -98,6 +98,23 @@ def prepend_trigger(session: Session, actor: Actor) -> list[Change]:
     return _apply(session, preview_prepend_trigger(session, actor))
 
 
+def preview_trigger(session: Session, actor: Actor) -> list[Change]:
+    """What give_trigger would change: an empty caption becomes the trigger alone."""
+    in_force = all_(session, actor)
+    found = []
+    for picture in actor_pictures(session, actor):
+        before = in_force[picture.id].text if picture.id in in_force else ""
+        after, is_added = triggers.ensure_in_caption(actor.trigger, before)
+        if is_added:
+            found.append(Change(picture=picture, before=before, after=checked(after)))
+    return found
+
+
+def give_trigger(session: Session, actor: Actor) -> list[Change]:
+    """Put the trigger into every caption that lacks it, the empty ones too, as one bulk edit."""
+    return _apply(session, preview_trigger(session, actor), CaptionSource.EDITED)
+
+
 def preview_replace(session: Session, actor: Actor, find: str, replace: str) -> list[Change]:
     """What replace would change. Raises BadCaption for an empty `find` or a result that is too long."""
     if not find:

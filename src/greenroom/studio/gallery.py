@@ -68,7 +68,7 @@ def page(
     if state in list(ActorState):
         wanted = wanted.where(Actor.state == ActorState(state))
     last = session.get(Actor, after) if after else None
-    if last is not None:
+    if last is not None and last.workspace_id == workspace.id:
         wanted = wanted.where(tuple_(Actor.created_at, Actor.id) < tuple_(last.created_at, last.id))
     found = list(session.scalars(wanted))
     shown = found[:limit]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +45,7 @@ _SEEDS = 2**32
 """Drawn seeds stay below this: other tools take no larger ones."""
 # The @ begins a word: in "kia@example.org" it names nobody.
 _NAMED = re.compile(r"(?<![\w.-])@+([\w-]+)")
+_WORD = re.compile(r"[\w-]+")
 
 
 class Request(BaseModel):
@@ -141,6 +142,22 @@ def resolve(session: Session, workspace: Workspace, request: Request) -> Plan:
     )
 
 
+def list_(
+    session: Session, workspace: Workspace, *, before: str | None = None, limit: int = 48
+) -> list[Generation]:
+    """Requests of a workspace, newest first. before: id of the last one of the page before."""
+    wanted = (
+        select(Generation)
+        .where(Generation.workspace_id == workspace.id)
+        .order_by(Generation.created_at.desc(), Generation.id.desc())
+        .limit(limit)
+    )
+    last = session.get(Generation, before) if before else None
+    if last is not None and last.workspace_id == workspace.id:
+        wanted = wanted.where(tuple_(Generation.created_at, Generation.id) < tuple_(last.created_at, last.id))
+    return list(session.scalars(wanted))
+
+
 def find(session: Session, generation_id: str) -> Generation:
     """The generation as it is in the database now. Raises UnknownGeneration."""
     generation = session.get(Generation, generation_id, populate_existing=True)
@@ -211,6 +228,7 @@ def add_picture(
     ).first()
     if made is None:
         made = MadePicture(
+            workspace_id=generation.workspace_id,
             generation_id=generation.id,
             key=key,
             seed=seed,
@@ -223,13 +241,14 @@ def add_picture(
     return made
 
 
-def pictures(session: Session, generation: Generation) -> list[MadePicture]:
-    """What a generation drew, by seed, without deleted ones."""
+def pictures(session: Session, generation: Generation, *, by_age: bool = False) -> list[MadePicture]:
+    """What a generation drew, without deleted ones, by seed or by when it came."""
+    order = (MadePicture.created_at, MadePicture.id) if by_age else (MadePicture.seed, MadePicture.created_at)
     return list(
         session.scalars(
             select(MadePicture)
             .where(MadePicture.generation_id == generation.id, MadePicture.deleted_at.is_(None))
-            .order_by(MadePicture.seed, MadePicture.created_at)
+            .order_by(*order)
         )
     )
 
@@ -241,17 +260,17 @@ def recent(
 
     search: words that the prompt must hold. before: id of the last picture of the page before.
     """
+    # Along one index, newest first: it ends after `limit` rows, however many there are.
     wanted = (
         select(MadePicture)
-        .join(Generation, Generation.id == MadePicture.generation_id)
-        .where(Generation.workspace_id == workspace.id, MadePicture.deleted_at.is_(None))
+        .where(MadePicture.workspace_id == workspace.id, MadePicture.deleted_at.is_(None))
         .order_by(MadePicture.created_at.desc(), MadePicture.id.desc())
         .limit(limit)
     )
     for word in search.split()[:8]:
         wanted = wanted.where(MadePicture.prompt.icontains(word, autoescape=True))
     last = session.get(MadePicture, before) if before else None
-    if last is not None:
+    if last is not None and last.workspace_id == workspace.id:
         wanted = wanted.where(
             tuple_(MadePicture.created_at, MadePicture.id) < tuple_(last.created_at, last.id)
         )
@@ -261,7 +280,7 @@ def recent(
 def find_picture(session: Session, workspace: Workspace, picture_id: str) -> MadePicture:
     """A picture that was drawn, deleted or not. Raises UnknownPicture."""
     made = session.get(MadePicture, picture_id)
-    if made is None or find(session, made.generation_id).workspace_id != workspace.id:
+    if made is None or made.workspace_id != workspace.id:
         raise UnknownPicture(f"There is no picture {picture_id[:40]!r}. Look it up again.")
     return made
 
@@ -288,15 +307,21 @@ def complete(session: Session, generation: Generation) -> None:
 
 def _named(session: Session, workspace: Workspace, text: str) -> list[Actor]:
     """The actors of a prompt, in the order of their first mention: @TRIGGER, or the trigger as a word."""
+    # A trigger always stands as a whole run of these letters, so only the actors of the text's words are read.
+    words = {triggers.key(word) for word in _WORD.findall(text)}
     actors = session.scalars(
-        select(Actor).where(Actor.workspace_id == workspace.id, Actor.deleted_at.is_(None))
+        select(Actor).where(
+            Actor.workspace_id == workspace.id, Actor.deleted_at.is_(None), Actor.trigger_key.in_(words)
+        )
     ).all()
     by_key = {actor.trigger_key: actor for actor in actors}
     found: dict[str, tuple[int, Actor]] = {}
     for mention in _NAMED.finditer(text):
         actor = by_key.get(triggers.key(mention[1]))
         if actor is None:
-            raise UnknownTrigger(f"No actor has the trigger @{mention[1]}. {_hint(mention[1], actors)}")
+            raise UnknownTrigger(
+                f"No actor has the trigger @{mention[1]}. {_hint(session, workspace, mention[1])}"
+            )
         found.setdefault(actor.id, (mention.start(), actor))
     for actor in actors:
         at = triggers.position(actor.trigger, text)
@@ -309,12 +334,17 @@ def _named(session: Session, workspace: Workspace, text: str) -> list[Actor]:
     return [actor for _, actor in sorted(found.values(), key=lambda pair: pair[0])]
 
 
-def _hint(word: str, actors: Sequence[Actor]) -> str:
+def _hint(session: Session, workspace: Workspace, word: str) -> str:
+    known = session.execute(
+        select(Actor.name, Actor.trigger).where(
+            Actor.workspace_id == workspace.id, Actor.deleted_at.is_(None)
+        )
+    ).all()
     # Somebody may well have written the name in place of the trigger.
-    called = [f"@{actor.trigger}" for actor in actors if actor.name.lower() == word.lower()]
+    called = [f"@{trigger}" for name, trigger in known if name.lower() == word.lower()]
     if called:
-        return f"The trigger of {word} is {near.listed(called, 'or')}."
-    return near.sentence(word, [f"@{actor.trigger}" for actor in actors], "No actor is trained yet.")
+        return f"The trigger of {word} is {near.listed(called[:5], 'or')}."
+    return near.sentence(word, [f"@{trigger}" for _, trigger in known], "No actor is trained yet.")
 
 
 def _member(session: Session, actor: Actor, weight: float) -> CastMember:

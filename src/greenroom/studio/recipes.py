@@ -21,7 +21,28 @@ Kind = Literal["character", "style"]
 MOST_SAMPLES = 4
 # What an actor and a base bring; a recipe or an override cannot set them.
 _GIVEN = {"name", "trigger", "kind", "base_family", "base_source", "created_at"}
-_HEAD = {"title", "family", "kind", "train"}
+_HEAD = {"title", "family", "kind", "steps", "train"}
+_RULE = {"per_picture", "least", "most"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsRule:
+    """How many steps a training has by the number of its pictures."""
+
+    per_picture: int
+    least: int
+    most: int
+
+    def steps(self, pictures: int) -> int:
+        """So many for each picture, within the bounds."""
+        return min(max(self.per_picture * pictures, self.least), self.most)
+
+    def sentence(self, pictures: int) -> str:
+        """The rule and what it makes of these pictures, for a person."""
+        return (
+            f"{self.per_picture} steps for each picture, at least {self.least} and at most {self.most}: "
+            f"{self.steps(pictures)} for {pictures} pictures."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +54,8 @@ class Recipe:
     family: str
     kind: Kind
     values: Mapping[str, Any]
+    rule: StepsRule | None = None
+    """Takes the place of `values["steps"]` where the number of pictures is known."""
 
 
 def names() -> list[str]:
@@ -77,11 +100,13 @@ def config(
     kind: str,
     base: BaseInfo,
     captions: Sequence[str] = (),
+    pictures: int | None = None,
     **overrides: Any,
 ) -> TrainConfig:
     """The full configuration of one training.
 
     captions: the actor's own; the first two become sample prompts beside the recipe's.
+    pictures: how many there are, for a recipe whose steps depend on it; None takes the recipe's own number.
     overrides: fields of TrainConfig that the person chose; None means "as the recipe says".
     Raises BadRecipe for an unknown field or a value out of range.
     """
@@ -92,6 +117,8 @@ def config(
         )
     chosen = {key: value for key, value in overrides.items() if value is not None}
     values = {**recipe.values, **chosen}
+    if recipe.rule is not None and pictures is not None and "steps" not in chosen:
+        values["steps"] = recipe.rule.steps(pictures)
     # A shorter run than the recipe's warm-up is meant as a short run, not as a mistake.
     if "warmup_steps" not in chosen and isinstance(values.get("steps"), int):
         values["warmup_steps"] = min(values.get("warmup_steps", 0), values["steps"] // 10)
@@ -150,7 +177,23 @@ def _parsed(name: str, content: dict[str, Any]) -> Recipe:
         family=str(content["family"]),
         kind=cast(Kind, content["kind"]),
         values=MappingProxyType(content["train"]),
+        rule=_rule(name, content.get("steps")),
     )
+
+
+def _rule(name: str, table: Any) -> StepsRule | None:
+    if table is None:
+        return None
+    is_whole = isinstance(table, dict) and set(table) == _RULE
+    if not is_whole or not all(type(value) is int and value > 0 for value in table.values()):
+        raise BadRecipe(
+            f"The recipe {name}: [steps] needs per_picture, least and most, each a whole number above 0."
+        )
+    if table["least"] > table["most"]:
+        raise BadRecipe(
+            f"The recipe {name}: [steps] has least = {table['least']} above most = {table['most']}."
+        )
+    return StepsRule(**table)
 
 
 def _folder() -> Path:

@@ -104,6 +104,16 @@ def resume(session: Session, actor: Actor) -> Started:
     return _again(session, actor, last)
 
 
+def refuse_older(session: Session, actor: Actor, training: Training) -> None:
+    """Raise WrongState unless the training is the actor's newest: an older one is never gone on with."""
+    newest = latest(session, actor)
+    if newest is not None and newest.id != training.id:
+        raise WrongState(
+            f"Version {training.version} of {actor.name} is not the newest one. Go on with version "
+            f"{newest.version}, or start a new training."
+        )
+
+
 def cancel(session: Session, training: Training) -> None:
     """Stop a training: at once when it is queued, after its next step when it runs; what it saved is kept."""
     job = jobs.newest(session, training.id)
@@ -152,13 +162,16 @@ def checkpoints(session: Session, training: Training) -> list[Checkpoint]:
     )
 
 
-def events(session: Session, training_id: str, *, after: int = 0) -> list[TrainingEvent]:
-    """What a training has reported, in order, since the event of that id."""
+def events(
+    session: Session, training_id: str, *, after: int = 0, limit: int | None = None
+) -> list[TrainingEvent]:
+    """What a training has reported, in order, since the event of that id; at most `limit` of it."""
     return list(
         session.scalars(
             select(TrainingEvent)
             .where(TrainingEvent.training_id == training_id, TrainingEvent.id > after)
             .order_by(TrainingEvent.id)
+            .limit(limit)
         )
     )
 

@@ -2,10 +2,13 @@
 
 A general image embedding, approximate for people: two photos of one person can stand further apart than it
 thinks.
+
+    python -m greenroom.vision.embedding PICTURES.npy OUT.npy     (N, H, W, 3) uint8 -> (N, 1280)
 """
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 
 import cv2
@@ -37,3 +40,21 @@ def embed(picture: Pixels) -> Array | None:
 def _net() -> cv2.dnn.Net:
     weights = tensors.parse(models.read(NAME))
     return cv2.dnn.readNetFromONNX(np.frombuffer(network.onnx(weights), np.uint8))
+
+
+def main(arguments: list[str]) -> int:
+    """The command, for programs that must not import this side: 0 done, 1 the weights are missing, 2 wrong use."""
+    if len(arguments) != 2:
+        print("usage: python -m greenroom.vision.embedding PICTURES.npy OUT.npy", file=sys.stderr)
+        return 2
+    vectors = [embed(picture) for picture in np.load(arguments[0])]
+    measured = [vector for vector in vectors if vector is not None]
+    if len(measured) < len(vectors):
+        print(f"The weights of {NAME} are missing. Fetch them: greenroom models fetch.", file=sys.stderr)
+        return 1
+    np.save(arguments[1], np.stack(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

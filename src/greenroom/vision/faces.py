@@ -73,14 +73,17 @@ class Face:
         return f"{'profile' if abs(self.yaw_deg) >= PROFILE_DEG else 'three-quarter'} {side}"
 
 
-def find(picture: Pixels) -> list[Face] | None:
-    """Every face, the largest first; None when the weights are not there."""
+def find(picture: Pixels, *, with_mesh: bool = True) -> list[Face] | None:
+    """Every face, the largest first; None when the weights are not there.
+
+    with_mesh: also which way each is turned and how it holds its mouth.
+    """
     if not all(models.is_ready(name) for name in ("face-full-range", "face-short-range")):
         return None
     found = _detect(picture, "face-full-range", FULL_SCORE) or _detect(
         picture, "face-short-range", SHORT_SCORE
     )
-    if models.is_ready("face-mesh"):
+    if with_mesh and models.is_ready("face-mesh"):
         found = [_with_mesh(picture, face) for face in found]
     return sorted(found, key=lambda face: face.height, reverse=True)
 

@@ -87,7 +87,7 @@ def at(picture: Pixels) -> Look:
     working = measures.fitted(picture, FINE_PX)
     coarse = measures.fitted(picture, COARSE_PX)
     found = faces.find(working)
-    figure = faces.head_crop(working, found[0]) if found else _middle(working)
+    figure = faces.head_crop(working, found[0]) if found else middle(working)
     face = faces.face_crop(working, found[0]) if found else figure
     return Look(
         width_px=wide,
@@ -101,7 +101,7 @@ def at(picture: Pixels) -> Look:
         is_drawn=_is_drawn(coarse),
         faces=None if found is None else tuple(found),
         figure_embedding=embedding.embed(figure),
-        hues=_hues(measures.fitted(figure, COARSE_PX)),
+        hues=hues(measures.fitted(figure, COARSE_PX)),
         fingerprint=measures.fingerprint(picture),
     )
 
@@ -112,7 +112,8 @@ def read(file: Path) -> Pixels:
         return np.asarray(image.convert("RGB"))
 
 
-def _middle(picture: Pixels) -> Pixels:
+def middle(picture: Pixels) -> Pixels:
+    """Where the figure most likely is when no face was found."""
     high, wide = picture.shape[:2]
     return picture[high // 6 :, wide // 5 : wide - wide // 5]
 
@@ -123,7 +124,8 @@ def _is_drawn(picture: Pixels) -> bool:
     return bool((steps <= 2).mean() > _FLAT_COLOURS)
 
 
-def _hues(picture: Pixels) -> Array:
+def hues(picture: Pixels) -> Array:
+    """Shares of the colours, in 6 × 8 × 8 steps of L, a and b."""
     lab = measures.lab(picture).reshape(-1, 3)
     ranges = [(0, 100.01), (-90, 90), (-90, 90)]
     counts, _ = np.histogramdd(lab, bins=_HUES, range=ranges)

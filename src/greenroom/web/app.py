@@ -1,4 +1,4 @@
-"""Puts the studio's pages together as one ASGI application. Knows who is let in only through security.py."""
+"""Puts the studio's pages and its API together as one ASGI application. Who is let in: security.py, door.py."""
 
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ from greenroom import files
 from greenroom.db import session as db
 from greenroom.errors import GreenroomError
 from greenroom.settings import Settings
-from greenroom.web import edge, security
-from greenroom.web.pages import actors, captions, exports, generations, images, media, trainings
+from greenroom.web import door, edge, problems, security
+from greenroom.web.api import app as api
+from greenroom.web.pages import accounts, actors, captions, exports, generations, images, media, trainings
+from greenroom.web.pages import settings as settings_pages
 
 STATIC = Path(__file__).parent / "static"
-PAGES = (actors, images, captions, trainings, exports, generations, media)
+PAGES = (actors, images, captions, trainings, exports, generations, media, accounts, settings_pages)
 
 
-def create(settings: Settings, *, hosts: Iterable[str]) -> FastAPI:
-    """The application of a single-user studio.
+def create(settings: Settings, *, hosts: Iterable[str], has_accounts: bool = False) -> FastAPI:
+    """The application of a studio.
 
     hosts: the Host headers that are answered, with their port, such as "127.0.0.1:8000".
+    has_accounts: everybody signs in; else whoever reaches the studio sits at this machine.
     """
     db.engine(settings)  # opened and upgraded here, so that the first page does not wait for it
     files.store(settings)
     app = FastAPI(title="Greenroom", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings = settings
+    app.state.has_accounts = has_accounts
+    app.mount("/api/v1", api.create(settings))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for pages in PAGES:
         app.include_router(pages.router)
     app.add_exception_handler(GreenroomError, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
+    # The one that is added last is the first that a request meets.
+    app.add_middleware(door.Door, settings=settings, has_accounts=has_accounts)
     app.add_middleware(
         security.Guard,
         hosts=frozenset(hosts),
         picture_bytes=settings.max_picture_bytes,
+        has_accounts=has_accounts,
+        public_url=settings.public_url,
     )
     return app
 
@@ -56,6 +65,8 @@ async def _http(request: Request, error: Exception) -> Response:
         404: "There is no such page. Go back to your models.",
         405: "This address cannot be used like that. Go back to your models.",
     }.get(error.status_code, str(error.detail))
+    if problems.is_api(request.url.path):
+        return problems.problem(error.status_code, "NotFound", str(error.detail), request.url.path)
     return _told(request, error.status_code, said)
 
 

@@ -16,10 +16,18 @@ from sqlalchemy.orm import Session
 from greenroom import __version__, files
 from greenroom.db import session as db
 from greenroom.db.models import Actor, Generation, Training, Workspace
-from greenroom.errors import UnknownActor, UnknownGeneration, UnknownTraining
+from greenroom.errors import (
+    NotAllowed,
+    NotSignedIn,
+    UnknownActor,
+    UnknownGeneration,
+    UnknownTraining,
+    UnknownWorkspace,
+)
 from greenroom.settings import Settings
 from greenroom.studio import generations, trainings, workspaces
-from greenroom.web import wording
+from greenroom.web import visiting, wording
+from greenroom.web.visiting import Visitor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +38,12 @@ class Studio:
     session: Session
     store: files.Store
     workspace: Workspace
+    visitor: Visitor
+
+    def require_owner(self) -> None:
+        """Raise NotAllowed unless the visitor owns the workspace."""
+        if not self.visitor.is_owner:
+            raise NotAllowed("Only an owner of the workspace may do that. Ask one of them.")
 
     def actor(self, actor_id: str, *, deleted: bool = False) -> Actor:
         """The workspace's actor of that id; with `deleted`, also one in the trash. Raises UnknownActor."""
@@ -60,10 +74,31 @@ class Studio:
 
 @contextmanager
 def studio(settings: Settings) -> Iterator[Studio]:
-    """The studio for one request; commits at the end, rolls back on any error."""
+    """The visitor's workspace for one request; commits at the end, rolls back on any error.
+
+    Raises NotSignedIn when nobody known has asked: no page can open a workspace by accident.
+    """
+    visitor = visiting.current()
+    if visitor is None:
+        raise NotSignedIn("Sign in first.")
     store = files.store(settings)
     with db.session(settings) as session:
-        yield Studio(settings=settings, session=session, store=store, workspace=workspaces.default(session))
+        yield Studio(
+            settings=settings,
+            session=session,
+            store=store,
+            workspace=_workspace(session, visitor),
+            visitor=visitor,
+        )
+
+
+def _workspace(session: Session, visitor: Visitor) -> Workspace:
+    if visitor.workspace_id is None:
+        return workspaces.default(session)
+    found = session.get(Workspace, visitor.workspace_id)
+    if found is None:
+        raise UnknownWorkspace("This workspace is gone. Sign in again.")
+    return found
 
 
 def settings_of(request: Request) -> Settings:
@@ -77,7 +112,10 @@ def page(template: str, request: Request, *, status: int = 200, **values: Any) -
     """A rendered template as an answer."""
     path = request.url.path
     section = "generate" if path.startswith(("/generat", "/history", "/made")) else "models"
-    return HTMLResponse(render(template, section=section, **values), status_code=status)
+    if path.startswith(("/settings", "/account", "/workspaces", "/members", "/keys")):
+        section = "settings"
+    visitor = visiting.current()
+    return HTMLResponse(render(template, section=section, visitor=visitor, **values), status_code=status)
 
 
 def render(template: str, **values: Any) -> str:

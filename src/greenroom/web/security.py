@@ -1,19 +1,23 @@
-"""Who may speak to the studio, how much they may send, and what every answer carries.
+"""From where one may speak to the studio, how much may be sent, and what every answer carries. Knows no page.
 
-There are no accounts yet, so the only door is this machine's loopback address. Two things could still come
-through it: a foreign page in the person's own browser (Origin is checked), and a foreign name that resolves to
-127.0.0.1 (Host is checked). Knows no page.
+On loopback, without accounts, two things could still come through the one door: a foreign page in the person's
+own browser (Origin is checked), and a foreign name that resolves to 127.0.0.1 (Host is checked). With accounts
+the same checks hold for every address, so that a cookie is never used by a page that is not ours. Who asks is
+found out behind this, in door.py.
 """
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from greenroom.web import problems
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
@@ -30,15 +34,28 @@ HEADERS = {
 FORM_BYTES = 1_000_000
 FORM_PICTURES = 12
 """As many of the largest pictures may come in one plain form; with JavaScript each has a request of its own."""
+MOST_PATH_CHARS = 2_000
 _SAFE = {"GET", "HEAD"}
-_PICTURES = re.compile(r"/actors/[a-z0-9_]+/pictures")
+_PICTURES = re.compile(r"(?:/api/v1)?/actors/[a-z0-9_]+/pictures")
 
 
 class Guard:
     """Checks Host and Origin, limits bodies while they are read, and adds HEADERS to every answer."""
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], picture_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: frozenset[str],
+        picture_bytes: int,
+        has_accounts: bool = False,
+        public_url: str = "",
+    ) -> None:
         self.app, self.hosts, self.picture_bytes = app, hosts, picture_bytes
+        self.has_accounts, self.public = has_accounts, origin_of(public_url)
+        self.headers = dict(HEADERS)
+        if self.public.startswith("https://"):
+            self.headers["strict-transport-security"] = "max-age=31536000"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; anything that is neither HTTP nor the server's own start and stop is closed."""
@@ -53,19 +70,18 @@ class Guard:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 added = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self.headers.items():
                     added.setdefault(name, value)
                 added.setdefault("cache-control", "no-store")
             await send(message)
 
         if refusal := self._refusal(scope, headers):
-            status, said = refusal
-            await JSONResponse({"message": said}, status_code=status)(scope, receive, answer)
+            await _said(scope, *refusal)(scope, receive, answer)
             return
         most = self._most_bytes(scope["method"], scope["path"])
         if int(headers.get("content-length") or 0) > most:
-            close = {"connection": "close"}
-            response = JSONResponse({"message": _too_large(most)}, status_code=413, headers=close)
+            response = _said(scope, 413, _too_large(most))
+            response.headers["connection"] = "close"
             await response(scope, receive, answer)
             return
         taken = 0
@@ -82,22 +98,41 @@ class Guard:
         await self.app(scope, limited, answer)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        if len(headers.getlist("host")) != 1 or headers["host"].lower() not in self.hosts:
+        host = headers["host"].lower() if len(headers.getlist("host")) == 1 else ""
+        if not self._is_ours(host):
             return 421, "This studio answers only under its own address. Open the one that it printed."
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
+        if not length.isascii() or not length.isdigit() or len(length) > 15:
             return 400, "The length of the request is not a number."
+        if len(scope["path"]) > MOST_PATH_CHARS:
+            return 414, "The address is too long."
         if scope["method"] in _SAFE:
             return None
-        if scope["method"] not in {"POST", "PUT"}:
+        if scope["method"] not in {"POST", "PUT"} and not (
+            problems.is_api(scope["path"]) and scope["method"] in {"PATCH", "DELETE"}
+        ):
             return 405, "This studio takes GET, POST and PUT only."
-        origin = headers.get("origin")
-        if origin is not None and origin.lower() not in {f"http://{host}" for host in self.hosts}:
-            return 403, "The request comes from another site, so it was refused. Use the studio's own page."
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         # NOTE: an old browser may send no Origin with a form; every one since 2023 sends Sec-Fetch-Site.
-        if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        is_foreign = (origin is not None and not self._is_own(origin.lower(), host)) or (
+            site is not None and site not in {"same-origin", "none"}
+        )
+        # A cookie goes along by itself, so with accounts a page must prove where it comes from; a key does not.
+        is_unproved = self.has_accounts and origin is None and site is None and "authorization" not in headers
+        if is_foreign or is_unproved:
             return 403, "The request comes from another site, so it was refused. Use the studio's own page."
         return None
+
+    def _is_ours(self, host: str) -> bool:
+        if host in self.hosts or (self.public and host == urlsplit(self.public).netloc):
+            return True
+        # Names can be made to resolve to us by anybody; an address cannot.
+        return self.has_accounts and _is_address(host)
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        if origin in {f"http://{name}" for name in self.hosts} or (self.public and origin == self.public):
+            return True
+        return self.has_accounts and origin in {f"http://{host}", f"https://{host}"}
 
     def _most_bytes(self, method: str, path: str) -> int:
         if not _PICTURES.fullmatch(path):
@@ -105,10 +140,41 @@ class Guard:
         return self.picture_bytes if method == "PUT" else self.picture_bytes * FORM_PICTURES
 
 
+def _said(scope: Scope, status: int, message: str) -> Response:
+    if problems.is_api(scope["path"]):
+        return problems.problem(status, _CODES[status], message, scope["path"])
+    return JSONResponse({"message": message}, status_code=status)
+
+
+_CODES = {
+    400: "WrongUse",
+    403: "NotAllowed",
+    405: "WrongUse",
+    413: "TooLarge",
+    414: "TooLarge",
+    421: "WrongHost",
+}
+
+
 def _too_large(most: int) -> str:
     return (
         f"That is more than {most // 1_000_000} MB, the most that is taken in one request. Send less at once."
     )
+
+
+def _is_address(host: str) -> bool:
+    """True for a Host header that names an IP address and no name."""
+    try:
+        ip_address((urlsplit(f"//{host}").hostname or "").partition("%")[0])
+    except ValueError:
+        return False
+    return re.fullmatch(r"[0-9a-f.:\[\]]+", host) is not None
+
+
+def origin_of(url: str) -> str:
+    """Scheme and host of a URL in lower case, as browsers send an Origin; empty for an empty one."""
+    parts = urlsplit(url.lower())
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def is_loopback(host: str) -> bool:

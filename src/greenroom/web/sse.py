@@ -17,6 +17,8 @@ from fastapi.responses import StreamingResponse
 
 LOOK_EVERY_S = 0.7
 BEAT_EVERY_S = 15.0
+MOST_S = 900.0
+"""After this long the browser comes back by itself, and shows anew who it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,8 @@ def stream(request: Request, look: Callable[[str], View | None]) -> StreamingRes
     async def follow() -> AsyncIterator[str]:
         mark = request.headers.get("last-event-id", "")[:200]
         yield "retry: 1000\n\n"
-        told_at = time.monotonic()
-        while not await request.is_disconnected():
+        began = told_at = time.monotonic()
+        while time.monotonic() - began < MOST_S and not await request.is_disconnected():
             view = await run_in_threadpool(look, mark)
             if view is not None:
                 mark, told_at = view.mark, time.monotonic()

@@ -55,9 +55,18 @@ class Family(Protocol):
         """One unbatched dict of tensors for each prompt; lengths may differ."""
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
-        """The family's training loss of one batch, a float32 scalar. Uses the denoiser and scheduler only."""
+        """The family's training loss of one batch, a float32 scalar. Uses the denoiser and scheduler only.
+
+        weights: (B,1,h,w) of the latents' cells, with mean 1 in each sample; None weighs all alike.
+        """
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         """`config.count` pictures, picture i from seed + i; LoRAs are whatever is attached to the pipe."""

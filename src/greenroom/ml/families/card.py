@@ -62,6 +62,10 @@ class Card:
     is_activation_measured: bool = True
     """False: both were counted on the network's layout, plus a third, and never seen on a device."""
 
+    forward_flops: float | None = None
+    """Arithmetic of one forward pass at native_px, one sample, captions of full length; counted, a multiply and
+    an add being two. None: twice the weights for each token."""
+
     objective: str = ""
     """The loss and how noise levels are drawn, in words."""
 

@@ -33,6 +33,15 @@ def noised(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return torch.lerp(latents, noise, sigma.view(-1, *[1] * (latents.ndim - 1)))
 
 
-def error(velocity: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of a predicted velocity, whose target is noise - latents; a float32 scalar."""
-    return (velocity.float() - (noise - latents)).square().mean()
+def error(velocity: Tensor, latents: Tensor, noise: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error of a predicted velocity, whose target is noise - latents; a float32 scalar.
+
+    weights: (B, 1, h, w), whose mean over each sample is 1, for the cells of the latents; None weighs all alike.
+    """
+    return weighted(velocity.float() - (noise - latents), weights)
+
+
+def weighted(error: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean square of an error, (B, C, h, w), a float32 scalar; weights as in `error`."""
+    squares = error.square()
+    return (squares if weights is None else squares * weights).mean()

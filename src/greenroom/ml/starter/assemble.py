@@ -10,14 +10,15 @@ import argparse
 import copy
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, UniPCMultistepScheduler, ZImagePipeline, ZImageTransformer2DModel
+from diffusers import AutoencoderDC, UniPCMultistepScheduler, ZImagePipeline, ZImageTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
 from greenroom.ml.starter import codec
@@ -61,10 +62,10 @@ def pipeline(
     transformer: ZImageTransformer2DModel,
     embedding: nn.Embedding,
     tokenizer: PreTrainedTokenizerFast,
-    vae: AutoencoderTiny,
+    vae: AutoencoderDC,
     decoder: Path | None = None,
 ) -> ZImagePipeline:
-    """A pipeline over copies of these parts, in eval mode on the CPU."""
+    """A pipeline over copies of these parts, in eval mode on the CPU; without `decoder` the vae's own one."""
     vocabulary_size, width = embedding.weight.shape
     # One layer, never used: the pipeline reads the states before the last layer, which are the embeddings themselves.
     text_encoder = Qwen3Model(
@@ -97,28 +98,21 @@ def draw_sheet(
     *,
     prompts: list[str] | None = None,
     columns: int = 8,
-    linear: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
 ) -> None:
-    """A grid of one picture a prompt, drawn by the stock pipeline; `linear` replaces an untrained decoder."""
+    """A grid of one picture a prompt, drawn by the stock pipeline."""
     texts = list(prompts or SHEET_PROMPTS)
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(texts))]
-    latents = pipe(
+    pictures = pipe(
         texts,
         height=codec.PICTURE_PX,
         width=codec.PICTURE_PX,
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
         generator=generators,
-        output_type="latent",
         max_sequence_length=64,
     ).images
-    with torch.no_grad():
-        if linear is not None:
-            pixels = codec.linear_decode(latents, *linear)
-        else:
-            pixels = pipe.vae.decode(latents / codec.SCALING_FACTOR).sample.clamp(-1, 1)
-    array = pixels.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    array = [np.asarray(picture) for picture in pictures]
     rows = [np.concatenate(list(array[i : i + columns]), axis=1) for i in range(0, len(array), columns)]
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_suffix(".part.png")
@@ -126,7 +120,7 @@ def draw_sheet(
     os.replace(staged, path)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     from greenroom.ml.starter.train import read_average
 
     parser = argparse.ArgumentParser(
@@ -139,7 +133,7 @@ def main() -> None:
     parser.add_argument("--decoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="pipeline folder to write")
     parser.add_argument("--sheet", type=Path, help="contact sheet to draw from what was written")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     model, tokenizer = read_average(args.run)
     stored = load_file(args.data / "components.safetensors")

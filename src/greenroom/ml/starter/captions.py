@@ -49,23 +49,26 @@ class Attributes:
     place: str = "plain:white"
 
 
-def caption(attributes: Attributes, rng: Random) -> str:
-    """One prompt for the picture; empty in a tenth of the draws, for guidance."""
-    if rng.random() < EMPTY:
+def caption(attributes: Attributes, rng: Random, *, complete: bool = False) -> str:
+    """One prompt for the picture; empty in a tenth of the draws, for guidance.
+
+    A `complete` one leaves out nothing, and has no invented name.
+    """
+    if rng.random() < EMPTY and not complete:
         return ""
-    mood = attributes.expression if rng.random() < KEEP_SCENE else None
-    place = attributes.place if rng.random() < KEEP_SCENE else None
-    name = _name(rng) if rng.random() < NAMED else None
-    said = [words for words in _parts(attributes, rng) if rng.random() < KEEP_PART]
+    mood = attributes.expression if rng.random() < KEEP_SCENE or complete else None
+    place = attributes.place if rng.random() < KEEP_SCENE or complete else None
+    name = _name(rng) if rng.random() < NAMED and not complete else None
+    said = [words for words in _parts(attributes, rng) if rng.random() < KEEP_PART or complete]
     rng.shuffle(said)
-    if rng.random() < TERSE:
+    if rng.random() < TERSE and not complete:
         return _terse(_noun(attributes, rng), said, mood=mood, place=place, name=name, rng=rng)
     adjective = None
     if mood is not None and mood in _ADJECTIVES and rng.random() < 0.15:
         adjective, mood = rng.choice(_ADJECTIVES[mood]), None
     noun = _noun(attributes, rng, adjective)
     text = f"{name}, {noun}" if name else noun
-    if rng.random() < STYLED:
+    if rng.random() < STYLED or complete:
         text = f"{rng.choice(STYLES[attributes.style].titles)} {text}"
     if said:
         text += " with " + (said[0] if len(said) == 1 else ", ".join(said[:-1]) + " and " + said[-1])

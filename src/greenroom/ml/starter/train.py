@@ -341,12 +341,7 @@ def _sheet(
     prompts = None
     if args.overfit:
         prompts = [caption(shards.attributes[i], Random(i)) for i in shards.chosen[:16]]
-    draw_sheet(
-        pipe,
-        run / "sheets" / f"{seen:08d}.png",
-        prompts=prompts,
-        linear=None if decoder else (shards.basis, shards.mean),
-    )
+    draw_sheet(pipe, run / "sheets" / f"{seen:08d}.png", prompts=prompts)
 
 
 def _log(run: Path, **values: object) -> None:
@@ -381,7 +376,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--overfit", type=int, default=0, help="gate 1: train on this many pictures only")
-    parser.add_argument("--decoder", type=Path, help="trained decoder weights for the sheets")
+    parser.add_argument(
+        "--decoder", type=Path, help="trained decoder weights for the sheets; without, linear"
+    )
     parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--sheet-minutes", type=float, default=10)
     parser.add_argument("--log-every", type=int, default=20, help="steps")

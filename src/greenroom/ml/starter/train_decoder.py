@@ -1,12 +1,12 @@
 """Trains the decoder half of the starter's autoencoder: from latents back to clean drawings. Resumable.
 
-    python -m greenroom.ml.starter.train_decoder --run runs/starter/decoder --data runs/starter/data --hours 0.5
+    python -m greenroom.ml.starter.train_decoder --run runs/starter/decoder --data runs/starter/data --samples 60000
 
-The encoder is fixed, so this needs nothing from the denoiser and the denoiser nothing from it.
+The encoder is fixed, so this needs nothing from the denoiser and the denoiser nothing from it. The decoder starts as
+the exact inverse of the components; it learns on whole pictures, so that their edges are learned too, and from
+latents as a denoiser makes them: with errors, and with faint details. Stop it at any time; the same command goes on.
 
-A decoder that enlarges by nearest neighbours must find out by itself where inside a latent cell a pixel lies, which
-takes it very long from the picture alone. So while it trains, a linear head after each enlargement has to tell the
-pixels that the feature stands for (deep supervision: Lee et al. 2015, arXiv:1409.5185). The heads are dropped later.
+Shape letters: B batch, H W pixels.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,66 +24,70 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
+from torch.optim import AdamW, Optimizer
 
 from greenroom.ml.starter import codec
+from greenroom.ml.starter.data import read_attributes
 from greenroom.ml.starter.optimizer import Muon
 
-MARGIN = 1  # latent cells around a crop that give context and carry no loss
+SHEET_PICTURES = 12
 
 
 def loss(drawn: Tensor, wanted: Tensor) -> Tensor:
-    """Mean square for fidelity, and absolute error of the gradients so that lines stay lines."""
+    """Root mean square error of each picture, and absolute error of the gradients so that lines stay lines.
+
+    The root weighs easy and hard pictures alike, nearly as a mean of decibels does. A scalar.
+    """
+    error = (drawn - wanted).square().flatten(1).mean(1).add(1e-5).sqrt().mean()
     across = (drawn.diff(dim=3) - wanted.diff(dim=3)).abs().mean()
     down = (drawn.diff(dim=2) - wanted.diff(dim=2)).abs().mean()
-    return F.mse_loss(drawn, wanted) + 0.1 * (drawn - wanted).abs().mean() + 0.1 * (across + down)
+    return error + 0.2 * (across + down)
 
 
-class Heads(torch.nn.Module):
-    """Linear heads that read a stage's features as the pixels under each feature cell; training only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        stages = len(codec.DECODER_BLOCKS) - 1
-        self.cells = [codec.CELL_PX >> stage for stage in range(1, stages)]
-        self.heads = torch.nn.ModuleList(
-            torch.nn.Conv2d(codec.DECODER_WIDTH, 3 * cell * cell, 1) for cell in self.cells
-        )
-
-    def loss(self, features: list[Tensor], wanted: Tensor) -> Tensor:
-        total = torch.zeros((), device=wanted.device)
-        for feature, cell, head in zip(features, self.cells, self.heads, strict=True):
-            total = total + F.l1_loss(F.pixel_shuffle(head(feature), cell), wanted)
-        return total
-
-
-def decode(decoder: Any, raw: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """DecoderTiny's picture, and its features after each enlargement but the last."""
-    x, features, is_enlarged = torch.tanh(raw / 3) * 3, [], False
-    for layer in decoder.layers:
-        x = layer(x)
-        if is_enlarged:
-            features.append(x)
-        is_enlarged = isinstance(layer, torch.nn.Upsample)
-    return x.mul(2).sub(1), features[:-1]
-
-
-def crops(pictures: np.ndarray, cells: int, count: int, rng: np.random.Generator) -> Tensor:
-    """`count` random windows of whole latent cells, float (B, 3, s, s) in [-1, 1]."""
-    step = pictures.shape[1] * codec.CELL_PX // codec.PICTURE_PX  # pixels of a cell in the renders
-    side, last = cells * step, codec.PICTURE_PX // codec.CELL_PX - cells
-    out = np.empty((count, side, side, 3), np.uint8)
-    for i in range(count):
-        row, column = (int(rng.integers(0, last + 1)) * step for _ in range(2))
-        out[i] = pictures[int(rng.integers(0, len(pictures))), row : row + side, column : column + side]
-    pixels = torch.tensor(out).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    return F.interpolate(pixels, size=(cells * codec.CELL_PX,) * 2, mode="area")
-
-
-def psnr(drawn: Tensor, wanted: Tensor) -> float:
-    """Mean over pictures of the peak signal-to-noise ratio in dB; both (B, 3, H, W) in [-1, 1]."""
+def psnr(drawn: Tensor, wanted: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each picture in dB, (B,); both (B, 3, H, W) in [-1, 1]."""
     error = (drawn.clamp(-1, 1) - wanted).square().flatten(1).mean(1).clamp_min(1e-8)
-    return float((10 * torch.log10(4 / error)).mean())
+    return 10 * torch.log10(4 / error)
+
+
+def worn(latents: Tensor, noise: float, rng: torch.Generator) -> Tensor:
+    """Latents as a denoiser might have made them: noise of at most this deviation, and in half of the pictures fainter
+    details, the more so the weaker the component. Learning from these, the decoder draws clean lines all the same.
+    """
+    count, channels = latents.shape[:2]
+    amount = noise * torch.rand(count, 1, 1, 1, generator=rng).square()
+    lost = torch.rand(count, 1, 1, 1, generator=rng) * (torch.rand(count, 1, 1, 1, generator=rng) < 0.5)
+    kept = 1 - lost * torch.linspace(0, 1, channels).view(1, -1, 1, 1)
+    errors = amount * torch.randn(latents.shape, generator=rng)
+    return latents * kept.to(latents.device) + errors.to(latents.device)
+
+
+class Renders:
+    """Every rendered picture; the first shard's end is held out to measure on."""
+
+    def __init__(self, data: Path, focus: list[str]) -> None:
+        """`focus`: styles that half of each batch is taken from; empty for none."""
+        paths = sorted(data.glob("shard-*.npy"))
+        self.shards = [np.load(path, mmap_mode="r") for path in paths]
+        styles = [[each.style for each in read_attributes(path.with_suffix(".jsonl"))] for path in paths]
+        self.held = min(200, len(styles[0]) // 5)
+        self.held_styles = styles[0][-self.held :]
+        del styles[0][-self.held :]
+        self.all = [(shard, row) for shard, rows in enumerate(styles) for row in range(len(rows))]
+        self.focus = [place for place in self.all if styles[place[0]][place[1]] in focus] or self.all
+
+    def batch(self, step: int, size: int, seed: int) -> Tensor:
+        """The step's pictures, (size, 3, H, W) in [-1, 1]; the same for the same step and seed."""
+        rng = np.random.default_rng((seed, step))
+        among = [self.focus if i % 2 else self.all for i in range(size)]
+        chosen = [places[int(rng.integers(0, len(places)))] for places in among]
+        pictures = np.stack([self.shards[shard][row] for shard, row in chosen])
+        flipped = rng.random(size) < 0.5
+        pictures[flipped] = pictures[flipped][:, :, ::-1]
+        return codec.to_pixels(pictures)
+
+    def held_out(self) -> Tensor:
+        return codec.to_pixels(self.shards[0][-self.held :])
 
 
 def train(args: argparse.Namespace) -> None:
@@ -90,48 +95,27 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
     stored = load_file(args.data / "components.safetensors")
-    torch.manual_seed(0)
     vae: Any = codec.build(stored["basis"], stored["mean"]).to(device)
     vae.decoder.requires_grad_(True)
-    heads = Heads().to(device)
-    kernels = [p for p in vae.decoder.parameters() if p.ndim == 4]
-    muon = Muon(kernels, lr=args.lr)
-    adam = torch.optim.AdamW(
-        [p for p in vae.decoder.parameters() if p.ndim != 4] + list(heads.parameters()),
-        lr=args.lr,
-        weight_decay=0.0,
-    )
-    averaged = {k: v.clone() for k, v in vae.decoder.state_dict().items()}
-    state = args.run / "state.safetensors"
-    step = 0
-    if state.exists():
-        tensors = load_file(state)
-        step = int(tensors["step"])
-        vae.decoder.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
-        averaged = {k[4:]: v.to(device) for k, v in tensors.items() if k.startswith("ema/")}
-        # The optimizers begin anew: their memory is a few hundred steps, and the rate rises slowly.
+    weights = dict(vae.decoder.named_parameters())
+    averaged = {name: weight.detach().clone() for name, weight in weights.items()}
+    muon = Muon([p for p in weights.values() if p.ndim == 4], lr=args.lr)
+    adam = AdamW([p for p in weights.values() if p.ndim != 4], lr=args.lr, weight_decay=0.0)
+    step = _restore(args.run, weights, averaged, {"muon": muon, "adam": adam})
 
-    paths = sorted(args.data.glob("shard-*.npy"))
-    shards = [np.load(path, mmap_mode="r") for path in paths]
-    held = codec.to_pixels(shards[-1][-32:]).to(device)
-    started = saved = time.monotonic()
-    done = False
-    while not done:
-        hours = (time.monotonic() - started) / 3600
-        done = hours > args.hours
-        rng = np.random.default_rng(step)
-        shard = shards[int(rng.integers(0, len(shards)))][:-32]
-        wanted = crops(shard, args.cells, args.batch, rng).to(device)
-        # Denoised latents are never exact; a little noise teaches the decoder to draw clean lines all the same.
-        latents = vae.encode(wanted).latents
-        latents = latents + torch.randn_like(latents) * (
-            args.noise * torch.rand(len(latents), 1, 1, 1, device=device)
-        )
-        edge = MARGIN * codec.CELL_PX
-        drawn, features = decode(vae.decoder, latents)
-        value = loss(drawn[..., edge:-edge, edge:-edge], wanted[..., edge:-edge, edge:-edge])
-        value = value + args.guide * max(0.0, 1 - 1.5 * hours / args.hours) * heads.loss(features, wanted)
-        rate = min(1.0, (step + 1) / 200) * min(1.0, max(0.05, (args.hours - hours) / (0.3 * args.hours)))
+    renders = Renders(args.data, [each for each in args.focus.split(",") if each])
+    steps = args.samples // args.batch
+    saved, window = time.monotonic(), []
+    if step == 0:
+        _check(args.run, vae, averaged, renders, step)
+    while step < steps:
+        wanted = renders.batch(step, args.batch, args.seed).to(device)
+        rng = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        with torch.no_grad():
+            latents = vae.encode(wanted, return_dict=False)[0]
+            latents = worn(latents, args.noise, rng)
+        value = loss(vae.decode(latents, return_dict=False)[0], wanted)
+        rate = min(1.0, (step + 1) / args.warmup) * min(1.0, (steps - step) / (args.decay * steps))
         for optimizer in (muon, adam):
             optimizer.param_groups[0]["lr"] = args.lr * rate
             optimizer.zero_grad(set_to_none=True)
@@ -139,66 +123,106 @@ def train(args: argparse.Namespace) -> None:
         muon.step()
         adam.step()
         step += 1
-        keep = min(0.998, (1 + step) / (10 + step))
+        keep = min(args.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            for name, weight in vae.decoder.state_dict().items():
-                averaged[name].lerp_(weight, 1 - keep)
-        if done or time.monotonic() - saved > args.save_minutes * 60:
-            _save(vae, averaged, step, state)
-            reached = _check(args, vae, averaged, held, step)
-            line = json.dumps(
-                {
-                    "step": step,
-                    "loss": round(value.item(), 5),
-                    "psnr_db": round(reached, 2),
-                    "hours": round(hours, 3),
-                }
-            )
-            print(line, flush=True)
-            with (args.run / "log.jsonl").open("a") as file:
-                file.write(line + "\n")
-            saved = time.monotonic()
+            torch._foreach_lerp_(list(averaged.values()), list(weights.values()), 1 - keep)
+        window.append(value.item())
+        if step == steps or time.monotonic() - saved > args.save_minutes * 60:
+            _save(args.run, weights, averaged, {"muon": muon, "adam": adam}, step)
+            figures = _check(args.run, vae, averaged, renders, step)
+            seconds = (time.monotonic() - saved) / len(window)
+            _log(args.run, step=step, loss=sum(window) / len(window), seconds_a_step=seconds, **figures)
+            saved, window = time.monotonic(), []
 
 
 @torch.no_grad()
-def _check(args: argparse.Namespace, vae: Any, averaged: dict[str, Tensor], held: Tensor, step: int) -> float:
-    """PSNR of the averaged decoder on held-out pictures, and a sheet of wanted over drawn."""
-    current = {k: v.clone() for k, v in vae.decoder.state_dict().items()}
-    vae.decoder.load_state_dict(averaged)
-    save_file({k: v.cpu().contiguous() for k, v in averaged.items()}, args.run / "decoder.part")
-    os.replace(args.run / "decoder.part", args.run / "decoder.safetensors")
-    drawn = vae.decode(vae.encode(held).latents).sample.clamp(-1, 1)
-    vae.decoder.load_state_dict(current)
-    rows = torch.cat([torch.cat(list(held[:6]), dim=2), torch.cat(list(drawn[:6]), dim=2)], dim=1)
-    array = rows.add(1).mul(127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    (args.run / "sheets").mkdir(exist_ok=True)
-    Image.fromarray(array).save(args.run / "sheets" / f"{step:07d}.png")
-    return psnr(drawn, held)
+def _check(run: Path, vae: Any, averaged: dict[str, Tensor], renders: Renders, step: int) -> dict[str, float]:
+    """PSNR of the averaged decoder on held-out pictures by style, and a sheet of wanted over drawn."""
+    current = {name: weight.detach().clone() for name, weight in vae.decoder.named_parameters()}
+    vae.decoder.load_state_dict(averaged, strict=False)
+    # NOTE: the file has the norms' fixed statistics too, so that it loads strictly.
+    tensors = {k: v.detach().cpu().contiguous() for k, v in vae.decoder.state_dict().items()}
+    save_file(tensors, run / "decoder.part")
+    os.replace(run / "decoder.part", run / "decoder.safetensors")
+    wanted = renders.held_out()
+    parts = wanted.to(vae.device).split(20)
+    drawn = torch.cat([vae.decode(vae.encode(p).latent).sample.clamp(-1, 1).cpu() for p in parts])
+    vae.decoder.load_state_dict(current, strict=False)
+
+    reached = psnr(drawn, wanted)
+    styles = np.array(renders.held_styles)
+    figures = {style: float(reached[torch.tensor(styles == style)].mean()) for style in sorted(set(styles))}
+    n = min(SHEET_PICTURES, len(wanted))
+    rows = [torch.cat(list(each[:n]), dim=2) for each in (wanted, drawn)]
+    array = torch.cat(rows, dim=1).add(1).mul(127.5).round().byte().permute(1, 2, 0).numpy()
+    (run / "sheets").mkdir(exist_ok=True)
+    Image.fromarray(array).save(run / "sheets" / f"{step:07d}.png")
+    return {"psnr_db": float(reached.mean())} | figures
 
 
-def _save(vae: Any, averaged: dict[str, Tensor], step: int, path: Path) -> None:
-    tensors = {f"model/{k}": v for k, v in vae.decoder.state_dict().items()}
+def _save(
+    run: Path,
+    weights: dict[str, Tensor],
+    averaged: dict[str, Tensor],
+    optimizers: dict[str, Optimizer],
+    step: int,
+) -> None:
+    tensors = {f"model/{k}": v.detach() for k, v in weights.items()}
     tensors |= {f"ema/{k}": v for k, v in averaged.items()}
+    for prefix, optimizer in optimizers.items():
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{prefix}/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
     tensors["step"] = torch.tensor(step)
-    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, run / "state.part")
+    os.replace(run / "state.part", run / "state.safetensors")
 
 
-def main() -> None:
+def _restore(
+    run: Path, weights: dict[str, Tensor], averaged: dict[str, Tensor], optimizers: dict[str, Optimizer]
+) -> int:
+    """Bring everything to where the last save left it; returns the step."""
+    if not (run / "state.safetensors").exists():
+        return 0
+    tensors = load_file(run / "state.safetensors")
+    with torch.no_grad():
+        for prefix, group in (("model", weights), ("ema", averaged)):
+            for name, weight in group.items():
+                weight.copy_(tensors[f"{prefix}/{name}"])
+    for prefix, optimizer in optimizers.items():
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(prefix + "/"):
+                _, index, name = key.split("/")
+                states.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+    return int(tensors["step"])
+
+
+def _log(run: Path, **values: float) -> None:
+    line = json.dumps({name: round(value, 4) for name, value in values.items()})
+    print(line, flush=True)
+    with (run / "log.jsonl").open("a") as file:
+        file.write(line + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="greenroom.ml.starter.train_decoder", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--hours", type=float, default=0.5)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--cells", type=int, default=8, help="side of a crop in latent cells")
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--noise", type=float, default=0.01, help="largest noise on raw latents")
-    parser.add_argument("--guide", type=float, default=0.5, help="weight of the heads' loss at the start")
+    parser.add_argument("--samples", type=int, default=60_000, help="pictures to see in all")
+    parser.add_argument("--decay", type=float, default=0.4, help="share at the end with a falling rate")
+    parser.add_argument("--focus", default="", help="styles that get half of each batch, with commas")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--warmup", type=int, default=50, help="steps")
+    parser.add_argument("--noise", type=float, default=0.25, help="largest deviation of noise on latents")
+    parser.add_argument("--ema", type=float, default=0.998)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--save-minutes", type=float, default=3)
-    train(parser.parse_args())
+    parser.add_argument("--save-minutes", type=float, default=4)
+    train(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def _actor_page(
     typed_name: str | None = None,
 ) -> HTMLResponse:
     session = open_.session
-    versions = []
+    versions: list[dict[str, Any]] = []
     for training in trainings.list_(session, actor):
         drawn = [row for row in trainings.checkpoints(session, training) if row.sample_keys]
         config = training.config
@@ -234,6 +234,7 @@ def _actor_page(
                 "pictures": len(training.manifest),
             }
         )
+    settings = [version["config"] for version in versions]
     return page(
         "actors/actor.html",
         request,
@@ -242,6 +243,7 @@ def _actor_page(
         card=gallery.cards(session, [actor])[0],
         pictures=images.list_(session, actor),
         versions=versions,
+        changed={key for one in settings for key in one if one[key] != settings[0][key]},
         is_live=actor.state in {ActorState.QUEUED, ActorState.TRAINING},
         problem=problem,
         typed_name=actor.name if typed_name is None else typed_name,

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote
-from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.datastructures import UploadFile
 
 from greenroom import files
-from greenroom.errors import BadInput, GreenroomError, StorageError
+from greenroom.errors import BadInput, GreenroomError
 from greenroom.settings import Settings
-from greenroom.studio import caption_files, images, trainings
+from greenroom.studio import archives, caption_files, images, trainings
 from greenroom.studio.caption_files import CaptionFile
 from greenroom.studio.images import Upload, Verdict
+from greenroom.web import receiving
 from greenroom.web.edge import Studio, page, render, see_other, settings_of, studio
 
 router = APIRouter()
 
-_MOST_FILES = 120
 _NEVER_MIND = "Let it end or cancel it before its pictures change"
-
-# Two uploads of one actor are judged one after the other, so that twins are found and the limit holds.
-_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
 
 @router.get("/actors/{actor_id}/pictures")
@@ -48,46 +40,39 @@ async def upload(
     name: Annotated[str, Query(min_length=1, max_length=1_000)],
     x_caption: Annotated[str, Header(max_length=30_000)] = "",
 ) -> JSONResponse:
-    """One file as the body of one request; X-Caption is its caption, percent-encoded. Answers its verdict."""
+    """One file as the body of one request; X-Caption is its caption, percent-encoded.
+
+    Answers its verdict; a zip's answer has the verdict of every file in it under `files`.
+    """
     settings = settings_of(request)
     with ExitStack() as stack:
         scratch = await run_in_threadpool(lambda: stack.enter_context(files.store(settings).scratch()))
         # The name that the person's file has never becomes part of a path.
         file = scratch / "upload"
-        size = await _write(request.stream(), file)
-        caption = CaptionFile(text=caption_files.clean(unquote(x_caption)))
-        given = [Upload(path=file, name=name, caption=caption)]
-        lock = _locks.setdefault(actor_id, asyncio.Lock())
-        async with lock:
-            answer = await run_in_threadpool(_add_one, settings, actor_id, given)
+        size = await receiving.body(request.stream(), file)
+        is_zip = await run_in_threadpool(archives.is_zip, file)
+        if is_zip:
+            received = await run_in_threadpool(receiving.unzipped, file, name)
+        else:
+            caption = CaptionFile(text=caption_files.clean(unquote(x_caption)))
+            received = receiving.Received(uploads=[Upload(path=file, name=name, caption=caption)], refused=[])
+        async with receiving.lock_of(actor_id):
+            told = await run_in_threadpool(_add_files, settings, actor_id, received)
+    answer = {"files": told, "count": told[-1]["count"]} if is_zip else told[0]
     answer["size_bytes"] = size
-    return JSONResponse(answer, status_code=201 if answer["accepted"] else 422)
+    return JSONResponse(answer, status_code=201 if any(one["accepted"] for one in told) else 422)
 
 
 @router.post("/actors/{actor_id}/pictures")
 async def upload_form(request: Request, actor_id: str) -> Response:
     """The same without JavaScript: several files in one form, same-stem .txt files among them."""
     settings = settings_of(request)
-    async with request.form(max_files=_MOST_FILES, max_fields=10) as form:
-        sent = [part for part in form.getlist("files") if isinstance(part, UploadFile) and part.filename]
+    async with request.form(max_files=receiving.MOST_FILES, max_fields=receiving.MOST_FIELDS) as form:
         with ExitStack() as stack:
             scratch = await run_in_threadpool(lambda: stack.enter_context(files.store(settings).scratch()))
-            given, texts = [], {}
-            for number, part in enumerate(sent):
-                name = part.filename or ""
-                file = scratch / f"{number:03d}"
-                await _write(_chunks(part), file)
-                if name.lower().endswith(".txt"):
-                    texts[name[:-4]] = caption_files.read(file)
-                else:
-                    given.append(Upload(path=file, name=name))
-            given = [
-                Upload(path=item.path, name=item.name, caption=texts.get(item.name.rpartition(".")[0], CaptionFile()))
-                for item in given
-            ]  # fmt: skip
-            lock = _locks.setdefault(actor_id, asyncio.Lock())
-            async with lock:
-                return await run_in_threadpool(_add_form, request, actor_id, given)
+            received = await receiving.form(form, scratch)
+            async with receiving.lock_of(actor_id):
+                return await run_in_threadpool(_add_form, request, actor_id, received)
 
 
 @router.post("/actors/{actor_id}/pictures/{picture_id}/remove")
@@ -110,38 +95,43 @@ def restore(request: Request, actor_id: str, picture_id: str) -> RedirectRespons
     return see_other(f"/actors/{actor_id}/pictures")
 
 
-def _add_one(settings: Settings, actor_id: str, given: list[Upload]) -> dict[str, object]:
+def _add_files(settings: Settings, actor_id: str, received: receiving.Received) -> list[dict[str, Any]]:
+    """The verdict of each file as the page's script wants it, with the count of the set after all of them."""
     with studio(settings) as open_:
         actor = open_.actor(actor_id)
         trainings.refuse_live(open_.session, actor, _NEVER_MIND)
-        name = images.display_name(given[0].name)
         try:
-            verdict = images.add(open_.session, open_.store, actor, given)[0]
+            verdicts = images.add(open_.session, open_.store, actor, received.uploads)
         except BadInput as error:
-            verdict = Verdict(name=name, accepted=False, reason=str(error))
+            verdicts = [
+                Verdict(name=images.display_name(upload.name), accepted=False, reason=str(error))
+                for upload in received.uploads
+            ]
         count = len(images.list_(open_.session, actor))
-        html = ""
-        if verdict.picture is not None:
-            html = render("images/tile.html", actor=actor, picture=verdict.picture)
-        return {
-            "name": verdict.name,
-            "accepted": verdict.accepted,
-            "reason": verdict.reason,
-            "notes": list(verdict.notes),
-            "twin": verdict.twin,
-            "count": count,
-            "html": html,
-        }
+        return [
+            {
+                "name": verdict.name,
+                "accepted": verdict.accepted,
+                "reason": verdict.reason,
+                "notes": list(verdict.notes),
+                "twin": verdict.twin,
+                "count": count,
+                "html": render("images/tile.html", actor=actor, picture=verdict.picture)
+                if verdict.picture is not None
+                else "",
+            }
+            for verdict in [*verdicts, *received.refused]
+        ]
 
 
-def _add_form(request: Request, actor_id: str, given: list[Upload]) -> Response:
+def _add_form(request: Request, actor_id: str, received: receiving.Received) -> Response:
     with studio(settings_of(request)) as open_:
         actor = open_.actor(actor_id)
         trainings.refuse_live(open_.session, actor, _NEVER_MIND)
-        if not given:
+        if not received.uploads and not received.refused:
             return _page(request, open_, actor_id, status=422, problem="Choose the pictures first.")
         try:
-            verdicts = images.add(open_.session, open_.store, actor, given)
+            verdicts = [*images.add(open_.session, open_.store, actor, received.uploads), *received.refused]
         except BadInput as error:
             return _page(request, open_, actor_id, status=422, problem=str(error))
         if all(verdict.accepted for verdict in verdicts):
@@ -179,24 +169,3 @@ def _page(
         verdicts=verdicts or [],
         taken_out=taken_out if taken_out is not None and taken_out.removed_at is not None else None,
     )
-
-
-async def _write(chunks: AsyncIterator[bytes], file: Path) -> int:
-    """Stream a body to a file without keeping it in memory; returns its bytes."""
-    size = 0
-    try:
-        out = await run_in_threadpool(file.open, "wb")
-        with out:
-            async for chunk in chunks:
-                size += len(chunk)
-                await run_in_threadpool(out.write, chunk)
-    except OSError as error:
-        raise StorageError(
-            f"The upload could not be kept ({error.strerror or error}). Free some space and send it again."
-        ) from error
-    return size
-
-
-async def _chunks(part: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await part.read(1 << 20):
-        yield chunk

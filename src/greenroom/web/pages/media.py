@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from greenroom import files
 from greenroom.db.models import Checkpoint, Picture
@@ -14,6 +16,7 @@ from greenroom.web.edge import Studio, settings_of, studio
 router = APIRouter()
 
 # Written once under an id that is never used again; private, as they are the person's own pictures.
+_AT_ONCE_BYTES = 1 << 20
 _KEPT = {"cache-control": "private, max-age=31536000, immutable"}
 
 
@@ -65,7 +68,17 @@ def _picture(open_: Studio, picture_id: str) -> Picture:
 
 
 def _sent(store: files.Store, key: str, kind: str) -> Response:
-    return Response(store.get(key), media_type=kind, headers=_KEPT)
+    size = store.size(key)
+    if size is None or size <= _AT_ONCE_BYTES:
+        return Response(store.get(key), media_type=kind, headers=_KEPT)
+
+    def content() -> Iterator[bytes]:
+        with store.open(key) as file:
+            while chunk := file.read(_AT_ONCE_BYTES):
+                yield bytes(chunk)
+
+    # A picture of 64 megapixels has up to 200 MB: never all of it in memory.
+    return StreamingResponse(content(), media_type=kind, headers={**_KEPT, "content-length": str(size)})
 
 
 def _unknown() -> UnknownPicture:

@@ -138,6 +138,7 @@ def _config(open_: Studio, actor: Actor, typed: dict[str, str]) -> tuple[TrainCo
             for picture in images.list_(open_.session, actor)
             if picture.id in in_force
         ],
+        pictures=len(images.list_(open_.session, actor)),
         **overrides,
     )
     return config, recipe

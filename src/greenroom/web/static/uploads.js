@@ -2,6 +2,7 @@
 
 const AT_ONCE = 3;
 const PICTURE = /\.(jpe?g|png)$/i;
+const ZIP = /\.zip$/i;
 
 export function uploads(form) {
   const list = document.querySelector("[data-verdict-list]");
@@ -57,20 +58,25 @@ export function uploads(form) {
 
   function queue(file, caption) {
     panel.hidden = false;
+    const parts = newRow(file.name);
+    list.append(parts.row);
+    waiting.push({ file, caption, ...parts });
+    say();
+  }
+
+  function newRow(called) {
     const row = document.createElement("li");
     row.className = "verdict is-waiting";
     const name = document.createElement("b");
-    name.textContent = file.name;
+    name.textContent = called;
     const bar = document.createElement("progress");
     bar.max = 1;
     bar.value = 0;
-    bar.setAttribute("aria-label", `Upload of ${file.name}`);
+    bar.setAttribute("aria-label", `Upload of ${called}`);
     const words = document.createElement("span");
     words.textContent = "waiting";
     row.append(name, bar, words);
-    list.append(row);
-    waiting.push({ file, caption, row, bar, words });
-    say();
+    return { row, bar, words };
   }
 
   function next() {
@@ -78,9 +84,10 @@ export function uploads(form) {
   }
 
   function send(item) {
-    const most = Number(form.dataset.mostBytes);
+    // A zip may hold a whole set; the studio judges what is in it file by file.
+    const most = Number(form.dataset.mostBytes) * (ZIP.test(item.file.name) ? Number(form.dataset.most) : 1);
     if (item.file.size >= most) {
-      end(item, { accepted: false, reason: `It has ${(item.file.size / 1e6).toFixed(0)} MB; a picture must stay under ${most / 1e6} MB.` });
+      end(item, { accepted: false, reason: `It has ${(item.file.size / 1e6).toFixed(0)} MB; it must stay under ${most / 1e6} MB.` });
       return;
     }
     running += 1;
@@ -98,7 +105,8 @@ export function uploads(form) {
       running -= 1;
       let answer = null;
       try { answer = JSON.parse(request.responseText); } catch { /* told below */ }
-      if (answer && "accepted" in answer) end(item, answer);
+      if (answer?.files) opened(item, answer);
+      else if (answer && "accepted" in answer) end(item, answer);
       else {
         const reason = answer?.message ?? "The studio did not answer. Is it still running? Try again.";
         broken.push(item);
@@ -107,6 +115,17 @@ export function uploads(form) {
       next();
     });
     request.send(item.file);
+  }
+
+  // A zip's row makes room for the rows of the files in it.
+  function opened(item, answer) {
+    for (const one of answer.files) {
+      const { row, bar, words } = newRow(one.name);
+      item.row.before(row);
+      end({ row, bar, words }, one);
+    }
+    item.row.remove();
+    say();
   }
 
   function end(item, answer) {

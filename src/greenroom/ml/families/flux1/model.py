@@ -60,7 +60,13 @@ class Flux1:
         return [{"embeds": one, "pooled": whole} for one, whole in zip(embeds, pooled, strict=True)]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Rectified-flow loss of one batch, a float32 scalar. Source: Esser et al. 2024, arXiv:2403.03206."""
         net = pipe.transformer
@@ -83,7 +89,7 @@ class Flux1:
         velocity = pipe._unpack_latents(
             out, height * pipe.vae_scale_factor, width * pipe.vae_scale_factor, pipe.vae_scale_factor
         )
-        return flow.error(velocity, latents, noise)
+        return flow.error(velocity, latents, noise, weights)
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         steps = config.steps or CARD.default_steps
@@ -123,7 +129,7 @@ def tiny(folder: Path, seed: int = 0) -> None:
             num_layers=1,
             num_single_layers=1,
             attention_head_dim=16,
-            num_attention_heads=2,
+            num_attention_heads=6,  # wider than a patch of 64 numbers, or much of its noise could not pass
             joint_attention_dim=16,
             pooled_projection_dim=16,
             guidance_embeds=True,

@@ -45,6 +45,7 @@ CARD = Card(
     activation_bytes=40_000_000_000,
     checkpointed_share=0.12,
     is_activation_measured=False,
+    forward_flops=3.5e13,
     objective="rectified flow, logit-normal noise levels, shifted by the picture's number of tokens",
     prompt_style="Plain sentences.",
     advice=(

@@ -65,7 +65,13 @@ class Flux2Klein:
         return [{"embeds": each} for each in embeds]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Rectified-flow loss of one batch, a float32 scalar. Source: Esser et al. 2024, arXiv:2403.03206."""
         net = pipe.transformer
@@ -82,7 +88,7 @@ class Flux2Klein:
             img_ids=pipe._prepare_latent_ids(latents).to(latents.device),
             return_dict=False,
         )[0]
-        return flow.error(out.transpose(1, 2).reshape(latents.shape), latents, noise)
+        return flow.error(out.transpose(1, 2).reshape(latents.shape), latents, noise, weights)
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         steps = config.steps or CARD.default_steps
@@ -128,7 +134,7 @@ def tiny(folder: Path, seed: int = 0) -> None:
             num_layers=1,
             num_single_layers=1,
             attention_head_dim=16,
-            num_attention_heads=2,
+            num_attention_heads=6,  # wider than a patch of 32 numbers, or much of its noise could not pass
             joint_attention_dim=24,
             timestep_guidance_channels=32,
             axes_dims_rope=(4, 4, 4, 4),

@@ -40,6 +40,7 @@ CARD = Card(
     activation_bytes=82_000_000_000,
     checkpointed_share=0.12,
     is_activation_measured=False,
+    forward_flops=7.8e13,
     objective="rectified flow, logit-normal noise levels shifted by 2.2",
     prompt_style="Long plain descriptions, in English or Chinese; it writes text well.",
     advice="Train and draw on Qwen-Image; the edit models are another family.",

@@ -71,7 +71,13 @@ class QwenImage:
         return [{"embeds": each[own.bool()]} for each, own in zip(embeds, mask, strict=True)]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Rectified-flow loss of one batch, a float32 scalar. Source: Esser et al. 2024, arXiv:2403.03206."""
         net = pipe.transformer
@@ -91,7 +97,7 @@ class QwenImage:
         velocity = pipe._unpack_latents(
             out, height * pipe.vae_scale_factor, width * pipe.vae_scale_factor, pipe.vae_scale_factor
         )
-        return flow.error(velocity.squeeze(2), latents, noise)
+        return flow.error(velocity.squeeze(2), latents, noise, weights)
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         steps = config.steps or CARD.default_steps
@@ -140,7 +146,7 @@ def tiny(folder: Path, seed: int = 0) -> None:
             out_channels=16,
             num_layers=2,
             attention_head_dim=16,
-            num_attention_heads=2,
+            num_attention_heads=6,  # wider than a patch of 64 numbers, or much of its noise could not pass
             joint_attention_dim=16,
             axes_dims_rope=(4, 6, 6),
         )

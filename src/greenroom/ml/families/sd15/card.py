@@ -24,4 +24,5 @@ CARD = Card(
     architecture="stable-diffusion-v1",
     activation_bytes=6_400_000_000,
     is_activation_measured=False,
+    forward_flops=8.0e11,
 )

@@ -13,11 +13,11 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from greenroom.errors import BadBase
 from greenroom.ml.config import GenerateConfig, TrainConfig
-from greenroom.ml.families import OnStep, Prompt
+from greenroom.ml.families import OnStep, Prompt, toys
 from greenroom.ml.families.loading import check_folder, variant
 from greenroom.ml.families.sd15.card import CARD
 
@@ -69,7 +69,13 @@ class SD15:
         return [{"embeds": each} for each in embeds]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of epsilon or v, a float32 scalar; min-SNR weighted if the config asks for it.
 
@@ -100,7 +106,8 @@ class SD15:
                 f"This base predicts {scheduler.config.prediction_type!r}; this family has epsilon "
                 "and v_prediction. Choose another base."
             )
-        error = (out - target).square().mean(dim=(1, 2, 3))
+        squares = (out - target).square()
+        error = (squares if weights is None else squares * weights).mean(dim=(1, 2, 3))
         if config.min_snr_gamma is not None:
             error = error * snr.clamp_max(config.min_snr_gamma) / snr_in_target.clamp_min(1e-8)
         loss: Tensor = error.mean()
@@ -157,7 +164,7 @@ def tiny(folder: Path, seed: int = 0, prediction_type: str = "epsilon") -> None:
             latent_channels=4,
             sample_size=64,
         )
-        tokenizer = _byte_tokenizer()
+        tokenizer = toys.clip_tokenizer()
         text_encoder = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=len(tokenizer),
@@ -183,17 +190,3 @@ def tiny(folder: Path, seed: int = 0, prediction_type: str = "epsilon") -> None:
     StableDiffusionPipeline(
         vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
     ).save_pretrained(folder)
-
-
-def _byte_tokenizer() -> CLIPTokenizer:
-    # CLIP's own byte letters, each alone and at the end of a word; no merges, so any text can be spelt.
-    letters = list(_byte_letters())
-    words = letters + [f"{letter}</w>" for letter in letters] + ["<|startoftext|>", "<|endoftext|>"]
-    vocab = {word: index for index, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77)
-
-
-def _byte_letters() -> tuple[str, ...]:
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    moved = [byte for byte in range(256) if byte not in plain]
-    return tuple(chr(code) for code in plain) + tuple(chr(256 + index) for index in range(len(moved)))

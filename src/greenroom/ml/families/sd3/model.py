@@ -68,7 +68,13 @@ class SD3:
         return [{"embeds": one, "pooled": whole} for one, whole in zip(embeds, pooled, strict=True)]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Rectified-flow loss of one batch, a float32 scalar. Source: Esser et al. 2024, arXiv:2403.03206."""
         net = pipe.transformer
@@ -81,7 +87,7 @@ class SD3:
             pooled_projections=torch.stack([prompt["pooled"] for prompt in prompts]).to(net.dtype),
             return_dict=False,
         )[0]
-        return flow.error(velocity, latents, noise)
+        return flow.error(velocity, latents, noise, weights)
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         steps = config.steps or CARD.default_steps
@@ -121,9 +127,9 @@ def tiny(folder: Path, seed: int = 0) -> None:
             in_channels=16,
             num_layers=2,
             attention_head_dim=16,
-            num_attention_heads=2,
+            num_attention_heads=6,  # wider than a patch of 64 numbers, or much of its noise could not pass
             joint_attention_dim=16,
-            caption_projection_dim=32,
+            caption_projection_dim=96,
             pooled_projection_dim=16,
             pos_embed_max_size=32,
             dual_attention_layers=(0,),

@@ -34,6 +34,7 @@ CARD = Card(
     activation_bytes=19_000_000_000,
     checkpointed_share=0.2,
     is_activation_measured=False,
+    forward_flops=6.8e12,
     objective="epsilon or v as the base's scheduler says, min-SNR weighting on request, uniform timesteps",
     prompt_style="A sentence or tags, up to 77 tokens.",
     advice="Train on the base that you draw with: LoRAs pass between bases of one descent, with some loss.",

@@ -66,7 +66,13 @@ class SDXL:
         ]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of epsilon or v, a float32 scalar; min-SNR weighted if the config asks for it.
 
@@ -104,7 +110,8 @@ class SDXL:
                 f"This base predicts {scheduler.config.prediction_type!r}; this family has epsilon "
                 "and v_prediction. Choose another base."
             )
-        error = (out - target).square().mean(dim=(1, 2, 3))
+        squares = (out - target).square()
+        error = (squares if weights is None else squares * weights).mean(dim=(1, 2, 3))
         if config.min_snr_gamma is not None:
             error = error * snr.clamp_max(config.min_snr_gamma) / snr_in_target.clamp_min(1e-8)
         loss: Tensor = error.mean()
@@ -145,13 +152,13 @@ def tiny(folder: Path, seed: int = 0, prediction_type: str = "epsilon") -> None:
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
             sample_size=8,
-            block_out_channels=(8, 16),
+            block_out_channels=(32, 64),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             layers_per_block=1,
-            norm_num_groups=4,
+            norm_num_groups=8,
             cross_attention_dim=24,
-            attention_head_dim=(1, 2),
+            attention_head_dim=(2, 4),
             transformer_layers_per_block=(1, 2),
             use_linear_projection=True,
             addition_embed_type="text_time",

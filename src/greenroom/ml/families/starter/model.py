@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderTiny,
+    AutoencoderDC,
     UniPCMultistepScheduler,
     ZImagePipeline,
     ZImageTransformer2DModel,
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
 from greenroom.ml.config import GenerateConfig, TrainConfig
-from greenroom.ml.families import OnStep, Prompt
+from greenroom.ml.families import OnStep, Prompt, flow
 from greenroom.ml.families.loading import check_folder, variant
 from greenroom.ml.families.starter.card import CARD
 
@@ -54,7 +54,7 @@ class Starter:
     @torch.no_grad()
     def encode_pictures(self, pipe: Any, pixels: Tensor) -> Tensor:
         vae = pipe.vae
-        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latents.float()
+        latents = vae.encode(pixels.to(vae.device, vae.dtype), return_dict=False)[0].float()
         scaled: Tensor = (latents - vae.config.shift_factor) * vae.config.scaling_factor
         return scaled
 
@@ -65,7 +65,13 @@ class Starter:
         return [{"embeds": each} for each in embeds]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Velocity loss of a network that predicts the clean latents x, a float32 scalar.
 
@@ -89,7 +95,7 @@ class Starter:
         )[0]
         # NOTE: the pipeline negates the network's output, so the prediction of x is minus what it returns.
         error = torch.stack(out).squeeze(2).float() + latents
-        return (error / (1 - part).clamp_min(MIN_NOISE)).square().mean()
+        return flow.weighted(error / (1 - part).clamp_min(MIN_NOISE), weights)
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         steps = config.steps or CARD.default_steps
@@ -134,14 +140,22 @@ def tiny(folder: Path, seed: int = 0) -> None:
             axes_dims=[8, 12, 12],
             axes_lens=[1024, 64, 64],
         )
-        vae = AutoencoderTiny(
-            encoder_block_out_channels=(8,) * 4,
-            decoder_block_out_channels=(8,) * 4,
-            num_encoder_blocks=(1,) * 4,
-            num_decoder_blocks=(1,) * 4,
+        vae = AutoencoderDC(
             latent_channels=32,
+            encoder_block_out_channels=(3, 12, 24, 48),
+            encoder_layers_per_block=(0, 1, 1, 0),
+            encoder_qkv_multiscales=((),) * 4,
+            encoder_out_shortcut=False,
+            decoder_block_out_channels=(3, 4, 8, 8),
+            decoder_layers_per_block=(0, 1, 1, 1),
+            decoder_qkv_multiscales=((),) * 4,
+            decoder_in_shortcut=False,
+            decoder_norm_types="batch_norm",
+            decoder_act_fns="relu",
             scaling_factor=1.3,
         )
+        # ZImagePipeline reads these two, which the class itself does not have.
+        vae.register_to_config(block_out_channels=[3, 4, 8, 8], shift_factor=0.0)
         tokenizer = _byte_tokenizer()
         text_encoder = Qwen3Model(
             Qwen3Config(
@@ -155,10 +169,10 @@ def tiny(folder: Path, seed: int = 0) -> None:
             )
         )
         nn.init.normal_(text_encoder.embed_tokens.weight)  # the default of 0.02 would make all prompts alike
-        # Random weights decode every latent to nearly one grey, which would make all pictures alike.
+        # Random weights make nearly the same latents of every picture, and one grey of all latents.
         with torch.no_grad():
-            vae.decoder.layers[-1].weight.mul_(6)
-            vae.decoder.layers[-1].bias.fill_(0.5)
+            vae.encoder.conv_out.weight.mul_(8)
+            vae.decoder.conv_out.conv.weight.mul_(6)
     # NOTE: without Karras' noise levels the pipeline's list of sigmas breaks UniPC (a list times a float).
     scheduler = UniPCMultistepScheduler(
         prediction_type="sample", use_flow_sigmas=True, use_karras_sigmas=True, sigma_max=40.0, sigma_min=0.03

@@ -33,6 +33,7 @@ CARD = Card(
     activation_bytes=65_000_000_000,
     checkpointed_share=0.12,
     is_activation_measured=False,
+    forward_flops=6.3e13,
     objective="rectified flow, logit-normal noise levels shifted by 2",
     prompt_style="Long plain descriptions, in English or Chinese.",
     advice=(

@@ -60,7 +60,13 @@ class ZImage:
         return [{"embeds": each} for each in embeds]
 
     def loss(
-        self, pipe: Any, latents: Tensor, prompts: list[Prompt], config: TrainConfig, rng: torch.Generator
+        self,
+        pipe: Any,
+        latents: Tensor,
+        prompts: list[Prompt],
+        config: TrainConfig,
+        rng: torch.Generator,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Rectified-flow loss of one batch, a float32 scalar. Source: Esser et al. 2024, arXiv:2403.03206."""
         net = pipe.transformer
@@ -74,7 +80,7 @@ class ZImage:
             return_dict=False,
         )[0]
         # NOTE: and the pipeline negates its output.
-        return flow.error(-torch.stack(out).squeeze(2), latents, noise)
+        return flow.error(-torch.stack(out).squeeze(2), latents, noise, weights)
 
     def generate(self, pipe: Any, config: GenerateConfig, on_step: OnStep) -> list[Image.Image]:
         steps = config.steps or CARD.default_steps
@@ -120,11 +126,11 @@ def tiny(folder: Path, seed: int = 0) -> None:
         torch.manual_seed(seed)
         transformer = ZImageTransformer2DModel(
             in_channels=16,
-            dim=32,
+            dim=96,  # wider than a patch of 64 numbers, or much of its noise could not pass
             n_layers=2,
             n_refiner_layers=1,
-            n_heads=2,
-            n_kv_heads=2,
+            n_heads=6,
+            n_kv_heads=6,
             cap_feat_dim=16,
             axes_dims=[4, 6, 6],
             axes_lens=[1024, 64, 64],
