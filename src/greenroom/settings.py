@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """file:// or s3:// URL of the store; empty means a folder in the home folder."""
     runner: Literal["local"] = "local"
     """Who runs the training child process."""
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """Where this machine's worker trains and draws; "auto" takes a GPU where there is one."""
 
     max_picture_bytes: int = Field(default=50_000_000, gt=0)
     """A picture file of this size or more is refused."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ def configure(run_dir: Path, family_id: str, source: Path, **changes: Any) -> Tr
             "alpha": 3.0,
             "caption_dropout": 0.3,
             "checkpoint_every": 4,
+            "sample_steps": 2,
             "seed": 5,
             **changes,
         }
@@ -83,6 +86,33 @@ def finish(run_dir: Path) -> list[events.Event]:
     out, _ = child.communicate()
     assert child.returncode == 0, (run_dir / "stderr.txt").read_text()[-2000:]
     return [events.parse(line) for line in out.splitlines()]
+
+
+class _Stopper(io.StringIO):
+    """What a run tells; asks it to stop at the first line with these letters."""
+
+    def __init__(self, stop: threading.Event, at: str | None) -> None:
+        super().__init__()
+        self._stop, self._at = stop, at
+
+    def write(self, text: str) -> int:
+        if self._at is not None and self._at in text:
+            self._stop.set()
+        return super().write(text)
+
+
+def train_here(run_dir: Path, stop_at: str | None = None) -> tuple[events.Done, list[events.Event]]:
+    """Train in this process, as the child does; raises Cancelled when a line with `stop_at` was told."""
+    from greenroom.ml.train import train_or_climb
+
+    stop = threading.Event()
+    stream = _Stopper(stop, stop_at)
+    journal = events.Journal(run_dir / "events.jsonl", stream)
+    try:
+        done = train_or_climb(run_dir, journal, stop)
+    finally:
+        journal.close()
+    return done, [events.parse(line) for line in stream.getvalue().splitlines()]
 
 
 def exported(run_dir: Path) -> dict[str, str]:

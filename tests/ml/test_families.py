@@ -257,8 +257,17 @@ class TestEveryFamily:
 
     def test_the_cards_own_steps_and_guidance_are_used_when_none_are_asked(self, family_id: str) -> None:
         card = self.family.card
-        own = request(self.family, self.source, steps=None, guidance=None)
-        named = request(self.family, self.source, steps=card.default_steps, guidance=card.default_guidance)
+        told: list[int] = []
+
+        def look_and_stop(_done: int, of: int) -> None:
+            told.append(of)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            draw(self.family, self.pipe, request(self.family, self.source, steps=None), look_and_stop)
+        assert told == [card.default_steps]
+        own = request(self.family, self.source, guidance=None)
+        named = request(self.family, self.source, guidance=card.default_guidance)
         one, other = (draw(self.family, self.pipe, each, lambda *_: None)[0] for each in (own, named))
         assert one.tobytes() == other.tobytes()
 

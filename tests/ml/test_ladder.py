@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import io
 import itertools
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,17 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from run_folders import configure, exported, make
+from run_folders import train_here as run
 from torch import nn
 
 from greenroom.errors import BadInput, Cancelled, OutOfMemory
 from greenroom.ml import families, lora, optimizer, place, preflight, quantise, safe
 from greenroom.ml.config import GenerateConfig, TrainConfig, read_train
 from greenroom.ml.encoders import OneAtATime
-from greenroom.ml.events import Done, Journal, Note, parse
+from greenroom.ml.events import Note
 from greenroom.ml.families import estimate
 from greenroom.ml.families.estimate import Sizes
 from greenroom.ml.generate import draw
-from greenroom.ml.train import train_or_climb
 
 CPU = torch.device("cpu")
 FAMILIES = sorted(families.CARDS)
@@ -379,26 +377,3 @@ def held(network: nn.Module) -> int:
 def same_weights(one: Path, other: Path) -> bool:
     a, b = (safe.load(folder / "export" / "lora.safetensors")[0] for folder in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class _Stopper(io.StringIO):
-    def __init__(self, stop: threading.Event, at: str | None) -> None:
-        super().__init__()
-        self._stop, self._at = stop, at
-
-    def write(self, text: str) -> int:
-        if self._at is not None and self._at in text:
-            self._stop.set()
-        return super().write(text)
-
-
-def run(folder: Path, stop_at: str | None = None) -> tuple[Done, list[Any]]:
-    """Train in this process."""
-    stop = threading.Event()
-    stream = _Stopper(stop, stop_at)
-    journal = Journal(folder / "events.jsonl", stream)
-    try:
-        done = train_or_climb(folder, journal, stop)
-    finally:
-        journal.close()
-    return done, [parse(line) for line in stream.getvalue().splitlines()]

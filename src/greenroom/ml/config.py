@@ -24,6 +24,7 @@ _CHANGES_NO_WEIGHT = {
     "name",
     "sample_prompts",
     "sample_seed",
+    "sample_steps",
 }
 
 
@@ -100,6 +101,9 @@ class TrainConfig(_Frozen):
     keep_checkpoints: Positive = 4
     sample_prompts: tuple[str, ...] = ()
     sample_seed: Seed = 0
+    sample_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Denoising steps of the sample pictures. Null = the base's own number, as users' pictures have."""
+
     seed: Seed = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Device = "auto"

@@ -32,6 +32,7 @@ def request_of(config: TrainConfig, card: Card, index: int) -> GenerateConfig:
         seed=config.sample_seed,
         width_px=side,
         height_px=side,
+        steps=config.sample_steps,
     )
 
 

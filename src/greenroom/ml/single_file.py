@@ -17,7 +17,9 @@ from typing import Any
 
 import diffusers
 import torch
-from torch import nn
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from greenroom.errors import BadBase, GreenroomError, summarise
@@ -51,16 +53,21 @@ def convert(file: Path, folder: Path, rest: Path | None = None) -> None:
     dtype = number if number.itemsize > 1 else torch.bfloat16
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     networks: dict[str, Any]
-    if lacking or len(found.layout.parts) == 0:
-        networks = {card.denoiser: _denoiser(index, card.denoiser, file, folder, dtype)}
-    else:
-        pipeline: Any = getattr(diffusers, card.pipeline)
-        pipe = pipeline.from_single_file(
-            str(file), config=str(folder), local_files_only=True, torch_dtype=dtype
-        )
-        networks = {name: getattr(pipe, name) for name in card.networks}
+    try:
+        if lacking or not found.layout.parts:
+            networks = {card.denoiser: _denoiser(index, card.denoiser, file, folder, dtype)}
+        else:
+            pipeline: Any = getattr(diffusers, card.pipeline)
+            pipe = pipeline.from_single_file(
+                str(file), config=str(folder), local_files_only=True, torch_dtype=dtype
+            )
+            networks = {name: getattr(pipe, name) for name in card.networks}
+    except NotImplementedError as error:  # diffusers moves a network that has no weights in some place
+        for name in card.networks:
+            if name == card.denoiser or name not in lacking:
+                _check_whole(file, index, name, folder)
+        raise BadBase(f"{file.name} lacks weights of its networks. Fetch it again.") from error
     for name, network in networks.items():
-        _check_whole(file.name, name, network)
         network.save_pretrained(folder / name)
     for name in lacking:
         assert rest is not None, "the caller asks for a folder when something is missing"
@@ -120,16 +127,31 @@ def _brings(found: Found, network: str) -> bool:
 def _denoiser(index: dict[str, Any], name: str, file: Path, settings: Path, dtype: torch.dtype) -> Any:
     kind: Any = getattr(diffusers, index[name][1])
     return kind.from_single_file(
-        str(file), config=str(settings), subfolder=name, local_files_only=True, torch_dtype=dtype
+        _bare(load_file(file)), config=str(settings), subfolder=name, local_files_only=True, torch_dtype=dtype
     )
 
 
-def _check_whole(file: str, name: str, network: nn.Module) -> None:
-    """Raise BadBase when the file had no weights for a part of a network, which is then left without any."""
-    lacking = [path for path, weight in network.named_parameters() if weight.is_meta]
+def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefix that the denoiser has beside other networks; some of diffusers' readers do not know it."""
+    start = single_file.DENOISER
+    named = {name.removeprefix(start): each for name, each in tensors.items() if name.startswith(start)}
+    return named or tensors
+
+
+def _check_whole(file: Path, index: dict[str, Any], name: str, settings: Path) -> None:
+    """Raise BadBase, with their names, when the file has no weights for parts of a network of diffusers'."""
+    library, class_name = index[name]
+    if library != "diffusers":
+        return
+    kind: Any = getattr(diffusers, class_name)
+    config = kind.load_config(settings / name)
+    with torch.device("meta"):
+        wanted = kind.from_config(config).state_dict().keys()
+    convert_keys: Any = SINGLE_FILE_LOADABLE_CLASSES[class_name]["checkpoint_mapping_fn"]
+    lacking = sorted(wanted - convert_keys(config=config, checkpoint=load_file(file)).keys())
     if lacking:
         raise BadBase(
-            f"{file} is half a base: {len(lacking)} weights of its {name} are missing, such as {lacking[0]}. "
+            f"{file.name} is half a base: {len(lacking)} weights of its {name} are missing, such as {lacking[0]}. "
             "Fetch it again."
         )
 

@@ -67,6 +67,7 @@ def draw(settings: Settings, job: Job, watch: Watch, painter: Painter) -> None:
         cast = generations.plan(generation).cast
         loras = {member.training_id: _lora_file(settings, store, member) for member in cast}
         request = generations.config(session, generation, loras, out_dir)
+    request = request.model_copy(update={"device": settings.device})
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir(parents=True)
 

@@ -19,6 +19,7 @@ from greenroom.db.models import Job, Training
 from greenroom.ml import events
 from greenroom.settings import Settings
 from greenroom.studio import trainings
+from greenroom.worker import subjects
 from greenroom.worker.watch import Watch, attend, failure, unexplained
 
 RECORD_EVERY_S = 0.5
@@ -36,8 +37,13 @@ def train(settings: Settings, job: Job, watch: Watch) -> None:
     for name, key in inputs.files.items():
         if not (run_dir / name).exists():
             store.local_copy(key, run_dir / name)
-    _write_json(run_dir / "config.json", inputs.config)
-    _write_json(run_dir / "manifest.json", inputs.manifest)
+    config, manifest = inputs.config, inputs.manifest
+    if config.get("device", "auto") == "auto":
+        config = {**config, "device": settings.device}
+    if config.get("background_weight", 1.0) < 1:
+        manifest = subjects.with_boxes(manifest, run_dir)
+    _write_json(run_dir / "config.json", config)
+    _write_json(run_dir / "manifest.json", manifest)
 
     record = _Recorder(settings, store, training, run_dir, watch)
     log = run_dir / "child.log"

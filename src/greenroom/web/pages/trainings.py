@@ -7,12 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-from sqlalchemy import select
 
 from greenroom.db.models import Actor, RunState, Training
 from greenroom.errors import BadInput, Conflict, GreenroomError, RunFailed
 from greenroom.ml.config import TrainConfig
-from greenroom.studio import actors, bases, captions, checks, images, jobs, recipes, trainings
+from greenroom.studio import actors, bases, captions, checks, estimates, images, jobs, recipes, trainings
 from greenroom.studio.states import LIVE
 from greenroom.web import curve, sse
 from greenroom.web.edge import Studio, page, render, see_other, settings_of, studio
@@ -162,7 +161,10 @@ def _review(
         config_problem = str(error)
     latest = trainings.latest(session, actor)
     chosen = (typed or {}).get("base") or actor.base
-    speed = _seconds_a_step(open_, chosen)
+    known = {one.id: one for one in bases.list_(session)}
+    expected = None
+    if config is not None and chosen in known:
+        expected = estimates.training(session, known[chosen], config)
     return page(
         "trainings/review.html",
         request,
@@ -171,27 +173,16 @@ def _review(
         pictures=images.list_(session, actor),
         blocking=[finding for finding in findings if finding.level == checks.Level.BLOCKS],
         warnings=[finding for finding in findings if finding.level == checks.Level.WARNS],
-        bases=bases.list_(session),
+        bases=list(known.values()),
         chosen=chosen,
         config=config,
         problem=problem or config_problem,
         can_start=config is not None and not checks.blocking(findings),
         typed=typed or {},
         advanced=ADVANCED,
-        seconds=speed * config.steps if speed is not None and config is not None else None,
+        expected=expected,
         version=latest.version + 1 if latest is not None else 1,
     )
-
-
-def _seconds_a_step(open_: Studio, base_id: str) -> float | None:
-    """How long a step took in the last finished training on that base here; None when there was none."""
-    last = open_.session.scalars(
-        select(Training)
-        .where(Training.base == base_id, Training.state == RunState.DONE, Training.total_steps > 0)
-        .order_by(Training.finished_at.desc())
-        .limit(1)
-    ).first()
-    return last.seconds / last.total_steps if last is not None else None
 
 
 def _training_page(

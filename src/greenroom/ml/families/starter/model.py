@@ -169,9 +169,8 @@ def tiny(folder: Path, seed: int = 0) -> None:
             )
         )
         nn.init.normal_(text_encoder.embed_tokens.weight)  # the default of 0.02 would make all prompts alike
-        # Random weights make nearly the same latents of every picture, and one grey of all latents.
+        # Random weights decode every latent to nearly one grey, which would make all pictures alike.
         with torch.no_grad():
-            vae.encoder.conv_out.weight.mul_(8)
             vae.decoder.conv_out.conv.weight.mul_(6)
     # NOTE: without Karras' noise levels the pipeline's list of sigmas breaks UniPC (a list times a float).
     scheduler = UniPCMultistepScheduler(
