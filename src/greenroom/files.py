@@ -57,6 +57,16 @@ def checkpoint_key(actor_id: str, training_id: str, step: int, name: str) -> str
     return f"actors/{actor_id}/trainings/{training_id}/checkpoints/step-{step:06d}/{name}"
 
 
+def sheet_key(actor_id: str, training_id: str, step: int) -> str:
+    """The pictures that a checkpoint was measured on; step 0 is the base without the LoRA."""
+    return checkpoint_key(actor_id, training_id, step, "sheet.png")
+
+
+def beside(key: str, name: str) -> str:
+    """The key of another file in the same folder."""
+    return f"{key.rpartition('/')[0]}/{name}"
+
+
 def made_key(generation_id: str, picture_id: str) -> str:
     """A picture that was drawn."""
     return f"generations/{generation_id}/{picture_id}.png"

@@ -174,7 +174,9 @@ def test_a_viewer_looks_and_an_editor_edits(door: TestClient, other: TestClient,
 @pytest.mark.usefixtures("ann")
 def test_an_invitation_works_once_and_can_be_taken_back(door: TestClient, other: TestClient) -> None:
     sign_in(door)
-    link = re.search(r"/invitations/[\w-]{40,}", door.post("/settings/invitations", data={"role": "editor"}).text)
+    link = re.search(
+        r"/invitations/[\w-]{40,}", door.post("/settings/invitations", data={"role": "editor"}).text
+    )
     assert link is not None
     assert link[0] not in door.get("/settings").text
     assert "Join Studio" in other.get(link[0]).text

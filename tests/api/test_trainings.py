@@ -64,6 +64,25 @@ def test_what_cannot_be_trained_is_told(api: TestClient, world: World) -> None:
     assert api.get(f"/actors/{world.actor}").json()["state"] == "trained"
 
 
+def test_what_a_training_would_need_is_told_before(api: TestClient, world: World) -> None:
+    url = f"/actors/{world.actor}/estimate"
+    told = api.post(url, json={"settings": {"steps": 8}}).json()
+    assert (told["recipe"], told["settings"]["steps"]) == ("starter-character", 8)
+    assert "base_source" not in told["settings"]
+    assert told["sentence"]
+    assert api.post(url, json={"settings": {"nonsense": 1}}).json()["code"] == "BadRecipe"
+    assert api.get(f"/actors/{world.actor}").json()["state"] == "trained"
+
+
+def test_only_a_step_whose_weights_were_kept_is_chosen(api: TestClient, world: World, home: Settings) -> None:
+    url = f"/trainings/{world.training}"
+    assert api.patch(url, json={"chosen_step": 4}).json()["code"] == "WrongState"
+    with db.session(home) as session:
+        row = trainings.find(session, world.training)
+        trainings.add_checkpoint_files(session, row, 4, key="kept/lora.safetensors")
+    assert api.patch(url, json={"chosen_step": 4}).json()["chosen_step"] == 4
+
+
 def test_a_stream_tells_everything_and_ends(api: TestClient, world: World) -> None:
     at = f"/trainings/{world.training}/events"
     told = _events(api.get(f"{at}/stream").text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import QwenImageTransformer2DModel, UNet2DConditionModel
 from run_folders import configure, exported, make
 from run_folders import train_here as run
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from greenroom.errors import BadInput, Cancelled, OutOfMemory
 from greenroom.ml import families, lora, optimizer, place, preflight, quantise, safe
@@ -86,7 +86,7 @@ class TestChoice:
         # The encoders beside the denoiser are what is too much: fewer activations would not help.
         config = config_of("flux1", batch_size=1, resolution_px=256)
         card = families.CARDS["flux1"]
-        found = estimate.fit(LARGE, card, config, 2, limit_bytes=27e9)
+        found = estimate.fit(LARGE, card, config, 2, limit_bytes=28e9)
         assert found.fits
         assert "gradient_checkpointing" not in names(found)
 
@@ -244,7 +244,7 @@ def test_networks_that_take_turns_compute_what_they_do_together(
     answers = []
     for is_offloaded in (False, True):
         pipe: Any = family.load(source, CPU, torch.float32)
-        turns = OneAtATime(pipe, CPU) if is_offloaded else None
+        turns = OneAtATime(pipe, family.denoiser(pipe), CPU) if is_offloaded else None
         seen = [turns.at_work] if turns else []
         latents = family.encode_pictures(pipe, pixels)
         prompt = family.encode_prompts(pipe, ["KIA_01"])[0]
@@ -253,15 +253,27 @@ def test_networks_that_take_turns_compute_what_they_do_together(
         seen += [turns.at_work] if turns else []
         picture = draw(family, pipe, wanted, lambda *_: None)[0].tobytes()
         seen += [turns.at_work] if turns else []
-        answers.append((latents, prompt, loss, picture))
+        if turns:
+            with turns.present():
+                pass
+            assert turns.at_work == family.card.denoiser
+        config = config_of(family_id, resolution_px=64)
+        weights = lora.attach(family.denoiser(pipe), family.card, config)
+        family.denoiser(pipe).train()
+        family.loss(pipe, latents, [prompt], config, rng(1)).backward()
+        # B is zero at first, so A has a gradient of zero, and B one that says whether all came through.
+        grads = {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
+        answers.append((latents, prompt, loss, picture, grads))
     assert seen[0] == seen[3] == "vae"
     assert str(seen[1]).startswith("text_encoder")
     assert seen[2] == family.card.denoiser
-    (latents, prompt, loss, picture), (latents2, prompt2, loss2, picture2) = answers
+    (latents, prompt, loss, picture, grads), (latents2, prompt2, loss2, picture2, grads2) = answers
     assert torch.equal(latents, latents2)
     assert all(torch.equal(prompt[name], prompt2[name]) for name in prompt)
     assert torch.equal(loss, loss2)
     assert picture == picture2
+    assert grads.keys() == grads2.keys()
+    assert all(torch.equal(grads[name], grads2[name]) for name in grads)
 
 
 class TestFullMemory:
@@ -309,11 +321,17 @@ class TestFullMemory:
 
         handle = torch.nn.modules.module.register_module_forward_pre_hook(refuse)
         try:
-            with pytest.raises(torch.OutOfMemoryError):
+            with pytest.raises(OutOfMemory, match="Every measure that could help here is taken"):
+                run(folder)
+            configure(folder, "sd15", tiny_bases["sd15"], dtype="float32", memory_ladder=False)
+            (folder / "run.json").unlink()
+            with pytest.raises(
+                OutOfMemory, match=r"Take gradient checkpointing.*gradient_checkpointing = true"
+            ):
                 run(folder)
         finally:
             handle.remove()
-        assert len(tries) == 2  # as it was, and with gradient checkpointing
+        assert len(tries) == 3  # as it was, with gradient checkpointing, and where that is forbidden
 
 
 class TestFirstStart:
@@ -359,11 +377,35 @@ def test_a_run_that_began_before_the_ladder_was_there_can_go_on() -> None:
     assert config.identity() != config.model_copy(update={"optimizer": "adamw8bit"}).identity()
 
 
-@pytest.mark.parametrize("family_id", ["sd15", "sdxl", "sd3", "flux1", "flux2_klein", "zimage", "qwen_image"])
-def test_the_cards_arithmetic_is_known(family_id: str) -> None:
-    card = importlib.import_module(f"greenroom.ml.families.{family_id}.card").CARD
-    assert card.forward_flops is not None
-    assert 1e11 < card.forward_flops < 1e15
+@pytest.mark.slow  # builds two networks of the true size, without weights: 5 s
+def test_the_cards_arithmetic_was_counted() -> None:
+    """One UNet and one transformer again, without weights; the others were counted in the same way."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        seen = {
+            "sd15": arithmetic(
+                unet,
+                sample=torch.empty(1, 4, 64, 64),
+                timestep=torch.zeros(1),
+                encoder_hidden_states=torch.empty(1, 77, 768),
+            ),
+            "qwen_image": arithmetic(
+                QwenImageTransformer2DModel(),
+                hidden_states=torch.empty(1, 4096, 64),
+                timestep=torch.empty(1),
+                encoder_hidden_states=torch.empty(1, 512, 3584),
+                encoder_hidden_states_mask=None,
+                img_shapes=[[(1, 64, 64)]],
+            ),
+        }
+    for family_id, counted in seen.items():
+        assert families.CARDS[family_id].forward_flops == pytest.approx(counted, rel=0.03), family_id
+
+
+def arithmetic(network: nn.Module, **given: Any) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(**given)
+    return int(counter.get_total_flops())
 
 
 def rng(seed: int) -> torch.Generator:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_actors import request
 
-from greenroom.errors import BadBase, BaseMissing, UnsafeFile
+from greenroom.errors import BadBase, UnsafeFile
 from greenroom.ml import families, safe, single_file
 from greenroom.ml.families.loading import check_folder
 from greenroom.ml.families.single_file import inspect
@@ -185,12 +185,12 @@ class TestWhatMustBeThere:
     def test_a_denoiser_alone_asks_for_its_family(self, tmp_path: Path, tiny_bases: dict[str, Path]) -> None:
         names = ("double_blocks.0.img_attn.qkv.weight", "vector_in.in_layer.weight")
         file = some(tmp_path / "flux.safetensors", *names)
-        with pytest.raises(BaseMissing, match=r"family flux1.*--rest, for its settings.*FLUX\.1-dev"):
+        with pytest.raises(BadBase, match=r"family flux1.*--rest, for its settings.*FLUX\.1-dev"):
             base_files.write(file, tmp_path / "made")
         with pytest.raises(BadBase, match="holds a StableDiffusionPipeline"):
             base_files.write(file, tmp_path / "made", rest=tiny_bases["sd15"])
         rest = bare(tiny_bases["flux1"], tmp_path / "rest")
-        with pytest.raises(BaseMissing, match="lacks vae, text_encoder and text_encoder_2, and so does"):
+        with pytest.raises(BadBase, match="lacks vae, text_encoder and text_encoder_2, and so does"):
             base_files.write(file, tmp_path / "made", rest=rest)
 
     def test_a_pickle_is_refused(self, tmp_path: Path) -> None:

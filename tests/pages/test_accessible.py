@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-EMPTY = ("/", "/train", "/train/character", "/generate", "/history", "/trash", "/no-such-page")
+EMPTY = ("/", "/train", "/train/character", "/generate", "/history", "/trash", "/settings", "/no-such-page")
 FILLED = ("/", "/actors/{id}", "/actors/{id}/pictures", "/actors/{id}/captions", "/actors/{id}/review")
 
 

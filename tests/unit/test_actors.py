@@ -300,3 +300,49 @@ def test_a_dead_workers_training_does_not_keep_an_actor_for_ever(
     jobs.request_cancel(session, job)
     assert jobs.requeue_expired(session, is_gone=lambda _: True) == [job]
     actors.delete(session, actor)
+
+
+def test_a_trigger_is_judged_before_there_is_an_actor(
+    session: Session, workspace: Workspace, actor: Actor
+) -> None:
+    assert actors.check_trigger(session, workspace, "MIO_01") == "MIO_01"
+    with pytest.raises(BadTrigger, match="ordinary word"):
+        actors.check_trigger(session, workspace, "red")
+    with pytest.raises(TriggerTaken, match="taken by KIA"):
+        actors.check_trigger(session, workspace, "kia_01")
+    actors.delete(session, actor)
+    assert actors.check_trigger(session, workspace, "kia_01") == "kia_01"
+
+
+def test_the_base_of_the_next_version_is_chosen(
+    session: Session, actor: Actor, tmp_path: Path, config: Callable[..., TrainConfig]
+) -> None:
+    bases.add(session, "second", write_base(tmp_path / "second"))
+    actors.set_base(session, actor, "second")
+    assert actor.base == "second"
+    with pytest.raises(UnknownBase):
+        actors.set_base(session, actor, "third")
+    trainings.start(session, actor, config())
+    with pytest.raises(AlreadyTraining):
+        actors.set_base(session, actor, "tiny")
+    actors.set_base(session, actor, "second")  # the one that it has: nothing to refuse
+    assert actor.base == "second"
+
+
+def test_only_a_version_with_weights_of_its_own_is_put_in_use(
+    session: Session, workspace: Workspace, actor: Actor, config: Callable[..., TrainConfig]
+) -> None:
+    first = trainings.start(session, actor, config())
+    jobs.claim(session, "me")
+    trainings.complete(session, first, lora_key=files.export_key(actor.id, first.id, "lora.safetensors"))
+    second = trainings.start(session, actor, config(seed=1))
+    with pytest.raises(WrongState, match="has no weights"):
+        actors.use_version(session, actor, second)
+    jobs.claim(session, "me")
+    trainings.complete(session, second, lora_key=files.export_key(actor.id, second.id, "lora.safetensors"))
+    assert actor.active_training_id == second.id
+    actors.use_version(session, actor, first)
+    assert actor.active_training_id == first.id
+    other = actors.create(session, workspace, kind="style", name="Ink", trigger="INK_1", base="tiny")
+    with pytest.raises(WrongState):
+        actors.use_version(session, other, first)

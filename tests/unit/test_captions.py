@@ -191,3 +191,40 @@ def test_an_unknown_captioner_or_length_is_refused(
         captions.preview_generate(session, store, actor, captioner="poet")
     with pytest.raises(BadCaption, match="short or full"):
         captions.preview_generate(session, store, actor, length="epic")
+
+
+def test_words_are_put_in_front_but_the_trigger_stays_first(session: Session, actor: Actor) -> None:
+    told = captions.preview_prepend(session, actor, " flat drawing, ")
+    assert _texts(session, actor) == AFTER_UPLOAD
+    done = captions.prepend(session, actor, " flat drawing, ")
+    assert [change.after for change in done] == [change.after for change in told]
+    assert _texts(session, actor)[0] == "KIA_01, flat drawing, a woman, picture 0"
+    assert _texts(session, actor)[4:] == [None, None]
+    captions.undo(session, actor)
+    assert _texts(session, actor) == AFTER_UPLOAD
+
+
+def test_words_go_before_a_caption_without_the_trigger(
+    session: Session, actor: Actor, picture: Picture
+) -> None:
+    captions.set_(session, picture, "a woman, KIA_01 on her shirt")
+    captions.prepend(session, actor, "ink")
+    assert _texts(session, actor)[0] == "ink, a woman, KIA_01 on her shirt"
+    captions.set_(session, picture, "KIA_01")
+    captions.prepend(session, actor, "ink")
+    assert _texts(session, actor)[0] == "KIA_01, ink"
+    with pytest.raises(BadCaption, match="nothing to put in front"):
+        captions.prepend(session, actor, " , ")
+
+
+def test_the_trigger_is_given_to_every_caption_the_empty_ones_too(
+    session: Session, actor: Actor, picture: Picture
+) -> None:
+    captions.set_(session, picture, "nobody")
+    assert [change.after for change in captions.preview_trigger(session, actor)] == [
+        "KIA_01, nobody", "KIA_01", "KIA_01",
+    ]  # fmt: skip
+    captions.give_trigger(session, actor)
+    assert captions.preview_trigger(session, actor) == []
+    captions.undo(session, actor)
+    assert _texts(session, actor)[0] == "nobody"

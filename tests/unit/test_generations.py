@@ -227,3 +227,43 @@ def test_the_whole_way_of_a_generation(
 def test_find_names_the_unknown(session: Session) -> None:
     with pytest.raises(UnknownGeneration):
         generations.find(session, "gen_x")
+
+
+def test_the_history_is_newest_first_without_deleted_ones(
+    session: Session, workspace: Workspace, kia: Actor
+) -> None:
+    made = []
+    for number, words in enumerate(("at the beach", "in a Forest", "50% off, at the beach")):
+        generation = generations.start(
+            session, workspace, generations.request(prompt=f"@KIA_01 {words}", seed=number)
+        )
+        made.append(
+            generations.add_picture(
+                session, generation, key=f"{number}", seed=number, prompt=words, width_px=64, height_px=64
+            )
+        )
+    assert generations.recent(session, workspace) == made[::-1]
+    assert generations.recent(session, workspace, limit=2) == [made[2], made[1]]
+    assert generations.recent(session, workspace, before=made[1].id) == [made[0]]
+    assert generations.recent(session, workspace, search="BEACH at") == [made[2], made[0]]
+    assert generations.recent(session, workspace, search="a%t") == []
+    assert generations.recent(session, workspace, search="50%") == [made[2]]
+    generations.delete_picture(session, made[2])
+    assert generations.recent(session, workspace) == [made[1], made[0]]
+    generations.restore_picture(session, made[2])
+    assert generations.recent(session, workspace) == made[::-1]
+    other = Workspace(name="Other")
+    session.add(other)
+    session.flush()
+    assert generations.recent(session, other) == []
+    assert [row.id for row in generations.list_(session, workspace, limit=2)] == [
+        made[2].generation_id, made[1].generation_id,
+    ]  # fmt: skip
+    assert generations.list_(session, other, before=made[2].generation_id) == []
+
+
+def test_only_the_actors_of_the_words_are_cast(
+    session: Session, workspace: Workspace, zoe: Actor, plan: Plans
+) -> None:
+    assert [member.trigger for member in plan("ZOE-2 with @KIA_01, kia_01").cast] == ["ZOE-2", "KIA_01"]
+    assert plan("kia_01 and XKIA_01 and KIA_01x are nobody").cast == ()

@@ -12,7 +12,7 @@ from tests_unit_pictures import draw
 
 from greenroom import files
 from greenroom.db.models import Actor, Picture, Workspace
-from greenroom.errors import BadInput, TooFewImages, TooManyImages
+from greenroom.errors import BadInput, TooFewImages, TooManyImages, UnknownPicture
 from greenroom.settings import Settings
 from greenroom.studio import actors, captions, images, uploads
 from greenroom.studio.bases import BaseInfo
@@ -227,3 +227,39 @@ def test_a_removed_picture_leaves_the_set_but_its_file_stays(
 def test_scratch_is_empty_after_an_import(settings: Settings, store: files.Store, actor: Actor) -> None:
     assert store.root is not None
     assert list((store.root / ".scratch").iterdir()) == []
+
+
+def test_a_picture_is_found_in_its_own_set_only(session: Session, actor: Actor, empty: Actor) -> None:
+    picture = images.list_(session, actor)[0]
+    assert images.find(session, actor, picture.id) is picture
+    for wrong in (
+        lambda: images.find(session, empty, picture.id),
+        lambda: images.find(session, actor, "pic_no"),
+    ):
+        with pytest.raises(UnknownPicture):
+            wrong()
+
+
+def test_a_picture_that_was_taken_out_comes_back_in_its_place(session: Session, actor: Actor) -> None:
+    before = images.list_(session, actor)
+    images.remove(session, before[2])
+    with pytest.raises(UnknownPicture):
+        images.find(session, actor, before[2].id)
+    gone = images.find(session, actor, before[2].id, removed=True)
+    images.restore(session, actor, gone)
+    assert images.list_(session, actor) == before
+    images.restore(session, actor, gone)  # twice changes nothing
+    assert images.list_(session, actor) == before
+
+
+def test_a_full_set_takes_nothing_back(
+    session: Session, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from greenroom import settings as settings_module
+
+    gone = images.list_(session, actor)[0]
+    images.remove(session, gone)
+    monkeypatch.setenv("GREENROOM_MAX_PICTURES", "5")
+    settings_module.current.cache_clear()
+    with pytest.raises(TooManyImages):
+        images.restore(session, actor, gone)

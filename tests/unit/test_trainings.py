@@ -217,7 +217,7 @@ def test_a_running_training_is_refused_while_its_worker_lives_and_resumed_once_i
 ) -> None:
     first = trainings.resume_or_start(session, actor, config())
     job = _claim(session)
-    with pytest.raises(AlreadyTraining, match="step 0 of 300"):
+    with pytest.raises(AlreadyTraining, match="step 0 of 150"):
         trainings.resume_or_start(session, actor, config())
     host, _, _, rest = jobs.this_worker().rsplit(":", 3)
     job.worker_id = f"{host}:999999999:1:{rest}"  # no such process
@@ -289,3 +289,27 @@ def test_two_commands_that_resume_together_queue_one_job(
 def test_find_names_the_unknown(session: Session) -> None:
     with pytest.raises(UnknownTraining):
         trainings.find(session, "trn_x")
+
+
+def test_losses_are_told_once_a_step_in_order(session: Session, actor: Actor, config: Config) -> None:
+    training = trainings.start(session, actor, config())
+    assert trainings.losses(session, training) == []
+    assert trainings.newest_event(session, training) == 0
+    said = [("cache", 1, 9.0), ("train", 1, 0.5), ("train", 2, 0.4), ("train", 1, 0.3), ("train", 3, None)]
+    for phase, step, loss in said:
+        trainings.record(
+            session, training, events.Progress(phase=phase, step=step, total_steps=3, loss=loss, seconds=1.0)
+        )
+    assert trainings.losses(session, training) == [(1, 0.3), (2, 0.4)]
+    everything = trainings.events(session, training.id)
+    assert trainings.newest_event(session, training) == everything[-1].id
+    assert trainings.events(session, training.id, after=everything[1].id, limit=2) == everything[2:4]
+
+
+def test_only_the_newest_version_is_gone_on_with(session: Session, actor: Actor, config: Config) -> None:
+    first = trainings.start(session, actor, config())
+    _complete(session, first)
+    trainings.refuse_older(session, actor, first)
+    trainings.start(session, actor, config(seed=1))
+    with pytest.raises(WrongState, match="not the newest"):
+        trainings.refuse_older(session, actor, first)

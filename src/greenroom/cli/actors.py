@@ -139,7 +139,8 @@ def export(
         }
         written: dict[str, str] = {}
         for what, (name, target) in wanted.items():
-            key = files.export_key(found.id, training.id, name)
+            # Beside the weights in use: the person may have chosen another checkpoint than the best one.
+            key = files.beside(training.lora_key or files.export_key(found.id, training.id, name), name)
             if studio.store.exists(key):
                 written[what] = str(_copy_out(studio, key, out / target))
     if json:
@@ -147,6 +148,36 @@ def export(
         terminal.answer(facts | {"lora": None, "kohya": None, "card": None} | written)
     else:
         terminal.show(*written.values())
+
+
+@app.command()
+def choose(
+    actor: Ref,
+    step: Annotated[int, typer.Argument(help="The step of a checkpoint that was kept.")],
+    json: terminal.Json = False,
+) -> None:
+    """Use another checkpoint of the version in use than the one that the measures speak for.
+
+    \b
+    greenroom actors choose KIA 150
+    """
+    from greenroom.cli import edge
+    from greenroom.studio import actors, scores, trainings
+
+    with edge.studio() as studio:
+        found = actors.find(studio.session, studio.workspace, actor)
+        if found.active_training_id is None:
+            raise WrongState(f"{found.name} has no trained version yet. Train it first.")
+        training = trainings.find(studio.session, found.active_training_id)
+        scores.choose(studio.session, training, step)
+        best = scores.best(studio.session, training)
+        word = scores.word(scores.used(studio.session, training))
+    if json:
+        terminal.answer(
+            {"actor": found.name, "version": training.version, "step": step, "best": best, "word": word}
+        )
+    else:
+        terminal.show(f"{found.name} uses step {step} of version {training.version} from now on: {word}.")
 
 
 @app.command()

@@ -18,6 +18,7 @@ import typer
 
 from greenroom import __version__
 from greenroom.cli import (
+    accounts,
     actors,
     bases,
     captions,
@@ -26,6 +27,7 @@ from greenroom.cli import (
     generate,
     keys,
     models,
+    report,
     serve,
     terminal,
     train,
@@ -80,12 +82,14 @@ app.command("serve")(serve.serve)
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("check")(check.check)
+app.command("report")(report.report)
 app.command("worker")(worker.worker)
 app.add_typer(actors.app, name="actors")
 app.add_typer(captions.app, name="captions")
 app.add_typer(bases.app, name="bases")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(accounts.app, name="accounts")
 
 
 def main() -> NoReturn:

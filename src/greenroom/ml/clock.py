@@ -32,7 +32,7 @@ class Clock:
 
     def plan(self, config: TrainConfig, before_s: float) -> None:
         """Learn how often sample pictures will come, and how long the run took before it was broken off."""
-        self._checkpoint_every = config.checkpoint_every if config.sample_prompts else 0
+        self._checkpoint_every = config.checkpoint_every if config.sample_prompts or config.measure else 0
         self._started -= before_s
 
     def seconds(self) -> float:
@@ -51,14 +51,14 @@ class Clock:
         return time.monotonic() - self._told >= TICK_S
 
     @contextlib.contextmanager
-    def sampling(self) -> Iterator[None]:
-        """The block draws sample pictures."""
+    def sampling(self, *, also: bool = False) -> Iterator[None]:
+        """The block draws sample pictures. also: in addition to a block before it, of the same checkpoint."""
         began = time.monotonic()
         yield
         took = time.monotonic() - began
         self._pause_s += took
         self._samples_s += took
-        self._samplings += 1
+        self._samplings += not also
 
     def progress(self, phase: Phase, step: int, total: int, loss: float | None = None) -> Progress:
         """The line to tell now."""

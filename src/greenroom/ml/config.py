@@ -37,6 +37,8 @@ _YOUNGER = {
     "class_noun",
     "class_pictures",
     "background_weight",
+    "measure",
+    "early_stop",
 }
 
 Device = Literal["auto", "cuda", "mps", "cpu"]
@@ -103,6 +105,12 @@ class TrainConfig(_Frozen):
     sample_seed: Seed = 0
     sample_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Denoising steps of the sample pictures. Null = the base's own number, as users' pictures have."""
+
+    measure: bool = False
+    """Score every checkpoint, on pictures that are kept out of a large enough set, and export the best one."""
+
+    early_stop: bool = True
+    """Of a measured run: end it when more steps no longer help."""
 
     seed: Seed = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

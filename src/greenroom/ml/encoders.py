@@ -87,9 +87,10 @@ class OneAtATime:
     the CPU to begin with; its autoencoder comes to the device at once, since pictures are read first.
     """
 
-    def __init__(self, pipe: Any, device: torch.device) -> None:
+    def __init__(self, pipe: Any, denoiser: nn.Module, device: torch.device) -> None:
         self._device = device
         self._networks = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+        self._denoiser = next(name for name, part in self._networks.items() if part is denoiser)
         for name, part in self._networks.items():
             add_hook_to_module(part, _Fetch(self, name, device))
         self.at_work: str | None = None
@@ -97,12 +98,16 @@ class OneAtATime:
         self.fetch("vae")
 
     def release(self) -> None:
-        """Nothing is to be done: the denoiser's first step sends the others away."""
+        """Bring the denoiser: what is made of its weights next, such as an optimizer's state, is to lie beside them."""
+        self.fetch(self._denoiser)
 
     @contextlib.contextmanager
     def present(self) -> Iterator[None]:
-        """The pipeline is whole at any time."""
-        yield
+        """The pipeline works as a whole at any time; after the block the denoiser is back on the device."""
+        try:
+            yield
+        finally:
+            self.release()
 
     def fetch(self, name: str) -> None:
         """Bring that network to the device, and the one that is there back to the CPU."""
@@ -123,9 +128,8 @@ class _Fetch(ModelHook):  # type: ignore[misc]
 
     def __init__(self, owner: OneAtATime, name: str, device: torch.device) -> None:
         self._owner, self._name = owner, name
-        self.execution_device = (
-            device  # where diffusers looks for the device of a pipeline that is spread out
-        )
+        # Where diffusers looks for the device of a pipeline that is spread out.
+        self.execution_device = device
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         self._owner.fetch(self._name)

@@ -10,6 +10,8 @@ from typing import IO, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from greenroom.ml.select import Scores
+
 Phase = Literal["preflight", "cache", "train", "select", "export", "load", "draw"]
 
 
@@ -55,6 +57,24 @@ class Saved(_Event):
     folder: str
 
 
+class Measured(_Event):
+    """A checkpoint was scored; `sheet` has the pictures it was scored on, relative to the run folder."""
+
+    event: Literal["measured"] = "measured"
+    step: int
+    scores: Scores
+    sheet: str
+
+
+class Chosen(_Event):
+    """The checkpoint whose weights are exported, and those that were kept to choose from instead."""
+
+    event: Literal["chosen"] = "chosen"
+    step: int
+    kept: dict[int, str]
+    """Step -> folder of its exported files, relative to the run folder."""
+
+
 class Failed(_Event):
     """The run ended without a result: what happened and what to do. `code` is the error's class name."""
 
@@ -72,9 +92,13 @@ class Done(_Event):
     kohya: str | None = None
     steps: int
     seconds: float
+    chosen_step: int | None = None
+    """The step that the exported weights are from; null when it is the last."""
 
 
-Event = Annotated[Progress | Note | Sample | Saved | Failed | Done, Field(discriminator="event")]
+Event = Annotated[
+    Progress | Note | Sample | Saved | Measured | Chosen | Failed | Done, Field(discriminator="event")
+]
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 

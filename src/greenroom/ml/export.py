@@ -25,6 +25,7 @@ from greenroom.ml import key_formats, optimizer, safe
 from greenroom.ml.config import TrainConfig
 from greenroom.ml.families.card import Card
 from greenroom.ml.key_formats import Lora
+from greenroom.ml.select import Scores
 
 FOLDER = "export"
 THUMBNAIL_PX = 256
@@ -62,15 +63,17 @@ def write(
     steps: int,
     losses: Sequence[float],
     thumbnail: Path | None = None,
+    scores: Scores | None = None,
+    into: str = FOLDER,
 ) -> Exported:
     """Export the LoRA of a run: diffusers file, kohya file where the base has one, losses, and the card last.
 
     weights: peft's names as `get_peft_model_state_dict` gives them. steps: the step they are from.
-    thumbnail: a picture drawn with them.
+    thumbnail: a picture drawn with them. scores: what they were measured to be. into: folder in the run's folder.
 
     The weights stay in float32: half the size would cost the promise that every tool draws our very picture.
     """
-    folder = run_dir / FOLDER
+    folder = run_dir / into
     folder.mkdir(parents=True, exist_ok=True)
     lora = key_formats.from_peft(
         {name: tensor.detach().to("cpu").float() for name, tensor in weights.items()}, config.alpha
@@ -103,12 +106,13 @@ def write(
         steps=steps,
         pictures=pictures,
         losses=losses,
+        scores=scores,
     )
     safe.replace(folder / "model-card.json", json.dumps(story, indent=2, ensure_ascii=False).encode())
     return Exported(
-        lora=f"{FOLDER}/lora.safetensors",
-        kohya=f"{FOLDER}/lora-kohya.safetensors" if "lora-kohya.safetensors" in files else None,
-        card=f"{FOLDER}/model-card.json",
+        lora=f"{into}/lora.safetensors",
+        kohya=f"{into}/lora-kohya.safetensors" if "lora-kohya.safetensors" in files else None,
+        card=f"{into}/model-card.json",
     )
 
 
@@ -182,6 +186,7 @@ def model_card(
     steps: int,
     pictures: int,
     losses: Sequence[float],
+    scores: Scores | None = None,
 ) -> dict[str, Any]:
     """What a person, or another program, wants to know about the LoRA, without any path or caption."""
     tail = list(losses[-50:])
@@ -219,6 +224,7 @@ def model_card(
             "seed": config.seed,
             "loss_mean_of_last_50_steps": round(sum(tail) / len(tail), 6) if tail else None,
         },
+        "scores": None if scores is None else scores.model_dump(mode="json"),
         "files": dict(files),
         "hashes": {
             "manifest": manifest_sha256,

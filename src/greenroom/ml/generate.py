@@ -86,9 +86,19 @@ def draw(family: Family, pipe: Any, request: GenerateConfig, on_step: OnStep) ->
     """
     check_size(family, request)
     request = variants.settled(family.card, request)
+    with as_for_users(family, pipe):
+        return family.generate(pipe, request, on_step)
+
+
+@contextlib.contextmanager
+def as_for_users(family: Family, pipe: Any) -> Iterator[None]:
+    """For the length of the block, a base in training computes what it will for a user, and the same each time.
+
+    The random numbers of the training go on afterwards as if nothing had been drawn.
+    """
     # NOTE: not inference_mode: Z-Image keeps its rotary table from the first use, and training needs it.
     with _as_loaded(family.denoiser(pipe)), _deterministic(), torch.no_grad(), torch.random.fork_rng():
-        return family.generate(pipe, request, on_step)
+        yield
 
 
 @contextlib.contextmanager

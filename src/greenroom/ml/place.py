@@ -28,7 +28,7 @@ def load(
     if config.base_precision == "nf4":
         quantise.to_nf4(denoiser)
     if is_offloaded:
-        return pipe, OneAtATime(pipe, device)
+        return pipe, OneAtATime(pipe, denoiser, device)
     if not is_plain:
         pipe.to(device)
     return pipe, Encoders(pipe, denoiser, source, variant(source, family.card))

@@ -113,17 +113,26 @@ def settle_memory(
     return found, replace(on, dtype=torch.bfloat16) if is_halved else on
 
 
-def climb(run_dir: Path) -> Rung | None:
-    """Note in run.json that the run takes one rung more, since memory ran out; None when there is none left."""
+def climb(run_dir: Path) -> Rung:
+    """Note in run.json that the run takes one rung more, since memory ran out; at its next start it does.
+
+    Raises OutOfMemory when there is none left, or, with the rung to take, when the config forbids the ladder.
+    """
     config = read_train(run_dir)
-    if not config.memory_ladder:
-        return None
     on, _ = settle(run_dir, config)
     had = set(_run_facts(run_dir).get("rungs", []))
-    config = estimate.applied(config, [each for each in estimate.LADDER if each.name in had])
-    rung = estimate.next_rung(config, on.dtype.itemsize, on.device.type)
-    if rung is not None:
-        _keep_rungs(run_dir, [each for each in estimate.LADDER if each.name in {*had, rung.name}])
+    taken = estimate.applied(config, [each for each in estimate.LADDER if each.name in had])
+    rung = estimate.next_rung(taken, on.dtype.itemsize, on.device.type)
+    kept = "Memory ran out while training; the last checkpoint is kept."
+    if rung is None:
+        raise OutOfMemory(
+            f"{kept} Every measure that could help here is taken. Choose a smaller batch or a lower resolution, "
+            "or close other programs."
+        )
+    if not config.memory_ladder:
+        setting = ", ".join(f"{key} = {json.dumps(value)}" for key, value in rung.changes.items())
+        raise OutOfMemory(f"{kept} Take {rung.words} ({setting}), or allow it with memory_ladder = true.")
+    _keep_rungs(run_dir, [each for each in estimate.LADDER if each.name in {*had, rung.name}])
     return rung
 
 

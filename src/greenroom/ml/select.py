@@ -43,9 +43,9 @@ class Scores(BaseModel):
     ceiling: float
     """Plain likeness of the set's own pictures to each other."""
     adherence: float
-    """How often a picture resembles the base's picture of its own prompt more than of another one; 0.5 is chance."""
+    """How often a picture resembles what the base draws for its prompt more than for another one; 0.5 is chance."""
     base_adherence: float
-    """What the base itself reaches."""
+    """What the base itself reaches from one seed to the other: how far apart it draws these prompts."""
     diversity: float
     """How far its pictures differ from one another, against those of the base (1)."""
     copying: float
@@ -97,11 +97,9 @@ def is_over(measured: Sequence[Scores]) -> bool:
 
 
 def best(measured: Sequence[Scores], keep: int) -> list[int]:
-    """The steps whose weights are kept to choose from: the best ones, and always the newest; in order."""
+    """The steps whose weights are kept to choose from: the best `keep`, at least one, and the newest; in order."""
     ranked = sorted(measured, key=lambda one: (-one.lower_bound, one.step))
-    newest = max((one.step for one in measured), default=None)
-    kept = [one.step for one in ranked if one.step != newest][: max(keep - 1, 0)]
-    return sorted([*kept, *([] if newest is None else [newest])])
+    return sorted({one.step for one in ranked[: max(keep, 1)]} | {one.step for one in measured[-1:]})
 
 
 def word(likeness: float, adherence: float) -> Word:

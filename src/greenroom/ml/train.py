@@ -23,12 +23,24 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from greenroom.errors import BadInput, Cancelled, GreenroomError, OutOfMemory, RunFailed, StorageError
-from greenroom.ml import checkpoint, data, export, families, generate, lora, place, preflight, samples
+from greenroom.ml import (
+    checkpoint,
+    data,
+    export,
+    families,
+    generate,
+    lora,
+    measure,
+    place,
+    preflight,
+    samples,
+    select,
+)
 from greenroom.ml import optimizer as optimizers
 from greenroom.ml.checkpoint import Checkpoint, Identity
 from greenroom.ml.clock import Clock
 from greenroom.ml.config import TrainConfig, read_train
-from greenroom.ml.events import Done, Failed, Journal, Note, Saved, private_stdout
+from greenroom.ml.events import Chosen, Done, Failed, Journal, Measured, Note, Saved, private_stdout
 from greenroom.ml.families import variants
 from greenroom.ml.families.estimate import Fit
 from greenroom.ml.families.loading import check_folder
@@ -98,7 +110,12 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
     if config.gradient_checkpointing:
         denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
     denoiser.train()
-    shapes = [tuple(latent.shape) for latent in cache.latents]
+    bench, word = measure.bench(run_dir, config, family, pipe, pictures)
+    if word:
+        tell(Note(text=word))
+    apart = set(measure.held_out(pictures, config))
+    mine = [index for index in range(len(pictures)) if index not in apart]
+    shapes = [tuple(cache.latents[index].shape) for index in mine]
     order = data.plan(shapes, config.batch_size, config.steps, config.seed)
 
     def save(step: int) -> None:
@@ -122,15 +139,36 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
                 (picture,) = generate.draw(family, pipe, request, lambda _done, _of: _raise_if(stop))
                 tell(samples.keep(run_dir, step, index, request, picture))
 
+    def score(step: int) -> None:
+        if bench is None or step in {one.step for one in measure.read(run_dir)}:
+            return
+        tell(clock.progress("select", step, config.steps))
+        with (
+            clock.sampling(also=bool(config.sample_prompts)),
+            encoders.present(),
+            lora.swapped(weights, average),
+        ):
+            scores = bench.measure(step, weights, lambda: _raise_if(stop))
+        if scores is not None:
+            sheet = measure.sheet_file(run_dir, step).relative_to(run_dir).as_posix()
+            tell(Measured(step=step, scores=scores, sheet=sheet))
+
     def is_checkpoint(step: int) -> bool:
         return step % config.checkpoint_every == 0 or step == config.steps
 
+    def measured(until: int) -> list[select.Scores]:
+        return [one for one in measure.read(run_dir) if one.step <= until] if bench else []
+
+    def helps(done: int) -> bool:
+        return not (config.early_stop and select.is_over(measured(done)))
+
     if begun and is_checkpoint(begun.step):
         sample(begun.step)  # the pictures that the run before did not come to draw
+        score(begun.step)
     unread: list[Tensor] = []
-    for step in range(len(losses), config.steps):
+    for step in range(len(losses), config.steps if helps(len(losses)) else len(losses)):
         dice = random.Random(f"{config.seed}/step/{step}")
-        batch = order[step]
+        batch = [mine[index] for index in order[step]]
         views = [
             cache.mirrored if config.flip_augment and dice.random() < 0.5 else cache.latents for _ in batch
         ]
@@ -175,21 +213,47 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
             save(done)
             _raise_if(stop)
             sample(done)
+            score(done)
+            if not helps(done):
+                tell(Note(text=f"More steps no longer help, so the training ends at step {done}."))
+                break
+    last = len(losses)
 
-    # ---- export: the last step's weights, or their moving average
+    # ---- select and export: the best measured step's weights, without measures the last one's
+    scored = measured(last)
+    chosen = select.choose(scored)
+
+    def write(step: int, into: str) -> export.Exported:
+        own = average if average is not None else lora.snapshot(weights)
+        return export.write(
+            run_dir,
+            config,
+            family.card,
+            own if step == last else measure.chosen_weights(run_dir, step),
+            base_sha256=identity.base,
+            steps=step,
+            losses=losses[:step],
+            thumbnail=samples.file_of(run_dir, step, 0) if config.sample_prompts else None,
+            scores=next((one for one in scored if one.step == step), None),
+            into=into,
+        )
+
+    if chosen:
+        choice = {one: f"kept/step-{one:06d}" for one in select.best(scored, config.keep_checkpoints)}
+        for one, folder in choice.items():
+            write(one, folder)
+        tell(Chosen(step=chosen.step, kept=choice))
     tell(clock.progress("export", 0, 1))
-    written = export.write(
-        run_dir,
-        config,
-        family.card,
-        average if average is not None else lora.snapshot(weights),
-        base_sha256=identity.base,
-        steps=config.steps,
-        losses=losses,
-        thumbnail=samples.file_of(run_dir, config.steps, 0) if config.sample_prompts else None,
-    )
+    best = chosen.step if chosen else last
+    written = write(best, export.FOLDER)
     tell(clock.progress("export", 1, 1))
-    return Done(lora=written.lora, kohya=written.kohya, steps=config.steps, seconds=clock.seconds())
+    return Done(
+        lora=written.lora,
+        kohya=written.kohya,
+        steps=last,
+        seconds=clock.seconds(),
+        chosen_step=best if chosen else None,
+    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -207,7 +271,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def train_or_climb(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
     """Train; when memory runs out, go on from the last checkpoint with the next rung of the memory ladder.
 
-    Raises what `train` raises, and OutOfMemory at the ladder's end. The rungs are few, so this ends.
+    Raises what `train` raises, and what `preflight.climb` does at the ladder's end. The rungs are few, so it ends.
     """
     while True:
         try:
@@ -216,8 +280,6 @@ def train_or_climb(run_dir: Path, journal: Journal, stop: threading.Event) -> Do
             if isinstance(error, GreenroomError) or not isinstance(_known(error), OutOfMemory):
                 raise
             rung = preflight.climb(run_dir)
-            if rung is None:
-                raise
         # NOTE: after the except block, whose exception holds the whole failed try in memory.
         journal.tell(Note(text=f"Memory ran out. Going on from the last checkpoint with {rung.words}."))
         gc.collect()
@@ -323,8 +385,8 @@ def _known(error: Exception) -> GreenroomError:
     # NOTE: torch's CPU allocator raises a plain RuntimeError.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         return OutOfMemory(
-            "Memory ran out while training, with every measure taken that could help here; the last checkpoint is "
-            "kept. Choose a smaller batch or a lower resolution, or close other programs."
+            "Memory ran out; the last checkpoint is kept. Choose a smaller batch or a lower resolution, or close "
+            "other programs."
         )
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
         return StorageError(

@@ -65,6 +65,11 @@ def find(session: Session, ref: str) -> Account:
     return found
 
 
+def list_(session: Session) -> list[Account]:
+    """Every account, oldest first."""
+    return list(session.scalars(select(Account).order_by(Account.created_at, Account.id)))
+
+
 def is_any(session: Session) -> bool:
     """Whether anybody has an account."""
     return session.scalar(select(Account.id).limit(1)) is not None

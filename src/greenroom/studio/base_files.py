@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenroom.errors import BadBase, BaseMissing, RunFailed, StorageError, UnsafeFile, WrongUse
+from greenroom.errors import BadBase, RunFailed, StorageError, UnsafeFile, WrongUse
 from greenroom.ml.families import CARDS, single_file
 from greenroom.ml.families.loading import weight_files
 from greenroom.studio import near
@@ -45,8 +45,8 @@ def write(file: Path, folder: Path, *, rest: Path | None = None) -> Written:
 
     rest: a diffusers folder of the same family, for the settings that Greenroom does not bring, and for the
     networks that the file lacks.
-    Raises UnsafeFile (pickles, or no sound file), BadBase (no base, or half of one), BaseMissing (something that
-    `rest` has to bring) or StorageError.
+    Raises UnsafeFile (pickles, or no sound file), BadBase (no base, half of one, or something that `rest` has to
+    bring is not there) or StorageError.
     """
     file = file.expanduser().absolute()
     if file.suffix in _PICKLES:
@@ -93,20 +93,20 @@ def _check_rest(file: Path, found: single_file.Found, rest: Path | None) -> None
         what = "its settings and tokenizers"
         if lacking:
             what += f", and the networks {near.listed(lacking)}, which the file does not have"
-        raise BaseMissing(
+        raise BadBase(
             f"{file.name} is a base of the family {layout.family} ({card.title}). Name a diffusers folder of that "
             f"family with --rest, for {what}: {near.listed(list(card.hub_ids[:2]))} on the hub, for example."
         )
     try:
         pipeline = json.loads((rest / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BaseMissing(f"{rest} is no diffusers folder: its model_index.json cannot be read.") from error
+        raise BadBase(f"{rest} is no diffusers folder: its model_index.json cannot be read.") from error
     if pipeline != card.pipeline:
         raise BadBase(
             f"{rest} holds a {pipeline}, but {file.name} is of a {card.pipeline}. Name one of its family."
         )
     if without := [name for name in lacking if not weight_files(rest / name)]:
-        raise BaseMissing(
+        raise BadBase(
             f"{file.name} lacks {near.listed(without)}, and so does {rest}. Fetch that folder whole."
         )
 

@@ -39,7 +39,7 @@ def list_(store: files.Store, actor: Actor, training: Training) -> list[Export]:
         key = {
             "lora": training.lora_key,
             "kohya": training.kohya_key,
-            "card": files.export_key(actor.id, training.id, "model-card.json") if training.lora_key else None,
+            "card": files.beside(training.lora_key, "model-card.json") if training.lora_key else None,
         }[what]
         size = store.size(key) if key else None
         if key is not None and size is not None:

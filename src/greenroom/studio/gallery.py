@@ -6,12 +6,13 @@ Asks a fixed number of questions for a page, however many actors there are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, or_, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from greenroom.db.models import Actor, ActorState, Checkpoint, Picture, Training, Workspace
-from greenroom.studio import triggers
+from greenroom.studio import scores, triggers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Card:
     active: Training | None
     face: str | None
     """Id of the picture or checkpoint that shows it: pic_… or chk_…."""
+    word: str = scores.NOT_MEASURED
+    """How like it is: excellent, good, weak or not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,36 +90,49 @@ def cards(session: Session, actors: list[Actor]) -> list[Card]:
         )
     }
     first_pictures: dict[str, str] = {}
-    for picture in session.scalars(
-        select(Picture).where(
+    for actor_id, picture_id in session.execute(
+        select(Picture.actor_id, Picture.id).where(
             Picture.removed_at.is_(None),
             tuple_(Picture.actor_id, Picture.position).in_(
                 [(actor_id, first) for actor_id, (_, first) in counts.items()]
             ),
         )
     ):
-        first_pictures.setdefault(picture.actor_id, picture.id)
+        first_pictures.setdefault(actor_id, picture_id)
     versions: dict[str, list[Training]] = {}
     for training in session.scalars(
-        select(Training).where(Training.actor_id.in_(ids)).order_by(Training.version.desc())
+        select(Training)
+        .where(Training.actor_id.in_(ids))
+        .order_by(Training.version.desc())
+        # What went into a version may be large, and no card shows it.
+        .options(defer(Training.manifest), defer(Training.config))
     ):
         versions.setdefault(training.actor_id, []).append(training)
     active_ids = [actor.active_training_id for actor in actors if actor.active_training_id]
     faces: dict[str, str] = {}
-    for checkpoint in session.scalars(
-        select(Checkpoint).where(Checkpoint.training_id.in_(active_ids)).order_by(Checkpoint.step)
+    measured: dict[tuple[str, int], dict[str, Any] | None] = {}
+    for training_id, step, checkpoint_id, sample_keys, score in session.execute(
+        select(
+            Checkpoint.training_id, Checkpoint.step, Checkpoint.id, Checkpoint.sample_keys, Checkpoint.scores
+        )
+        .where(Checkpoint.training_id.in_(active_ids))
+        .order_by(Checkpoint.step)
     ):
-        if checkpoint.sample_keys:
-            faces[checkpoint.training_id] = checkpoint.id
+        if sample_keys:
+            faces[training_id] = checkpoint_id
+        measured[training_id, step] = score
     made = []
     for actor in actors:
         mine = versions.get(actor.id, [])
+        active = next((row for row in mine if row.id == actor.active_training_id), None)
+        chosen = measured.get((active.id, active.chosen_step or -1)) if active else None
         made.append(
             Card(
                 actor=actor,
                 pictures=counts.get(actor.id, (0, 0))[0],
                 newest=mine[0] if mine else None,
-                active=next((row for row in mine if row.id == actor.active_training_id), None),
+                active=active,
+                word=scores.word(scores.parsed(chosen)),
                 # A character's own picture is its best likeness; a style is best shown by what it draws.
                 face=(faces.get(actor.active_training_id or "") if actor.kind == "style" else None)
                 or first_pictures.get(actor.id)

@@ -146,16 +146,12 @@ def list_(
     session: Session, workspace: Workspace, *, before: str | None = None, limit: int = 48
 ) -> list[Generation]:
     """Requests of a workspace, newest first. before: id of the last one of the page before."""
-    wanted = (
-        select(Generation)
-        .where(Generation.workspace_id == workspace.id)
-        .order_by(Generation.created_at.desc(), Generation.id.desc())
-        .limit(limit)
-    )
+    newest_first = (Generation.created_at.desc(), Generation.id.desc())
+    wanted = select(Generation).where(Generation.workspace_id == workspace.id).order_by(*newest_first)
     last = session.get(Generation, before) if before else None
     if last is not None and last.workspace_id == workspace.id:
         wanted = wanted.where(tuple_(Generation.created_at, Generation.id) < tuple_(last.created_at, last.id))
-    return list(session.scalars(wanted))
+    return list(session.scalars(wanted.limit(limit)))
 
 
 def find(session: Session, generation_id: str) -> Generation:
@@ -335,11 +331,8 @@ def _named(session: Session, workspace: Workspace, text: str) -> list[Actor]:
 
 
 def _hint(session: Session, workspace: Workspace, word: str) -> str:
-    known = session.execute(
-        select(Actor.name, Actor.trigger).where(
-            Actor.workspace_id == workspace.id, Actor.deleted_at.is_(None)
-        )
-    ).all()
+    live = (Actor.workspace_id == workspace.id, Actor.deleted_at.is_(None))
+    known = session.execute(select(Actor.name, Actor.trigger).where(*live)).all()
     # Somebody may well have written the name in place of the trigger.
     called = [f"@{trigger}" for name, trigger in known if name.lower() == word.lower()]
     if called:

@@ -14,19 +14,19 @@ from greenroom.studio.recipes import Recipe
 
 
 def config(
-    session: Session, actor: Actor, *, recipe: str | None = None, **overrides: Any
+    session: Session, actor: Actor, *, base: str | None = None, recipe: str | None = None, **overrides: Any
 ) -> tuple[TrainConfig, Recipe]:
     """The configuration of the next version, and the recipe that it came from; writes nothing.
 
-    recipe: the name of one that ships; None takes the default of the base and kind.
+    base: another one than the actor's. recipe: the name of one that ships; None takes the default of the base and kind.
     Raises UnknownBase, BaseMissing, UnknownRecipe or BadRecipe.
     """
-    base = bases.find(session, actor.base)
+    on = bases.find(session, base or actor.base)
     if recipe is not None and recipe not in recipes.names():
         # NOTE: recipes.load also opens a path; what comes over the network never is one.
         known = near.sentence(recipe[:80], recipes.names(), "None is installed.")
         raise UnknownRecipe(f"There is no recipe {recipe[:80]!r}. {known}")
-    chosen = recipes.load(recipe) if recipe else recipes.default_for(base.family, actor.kind)
+    chosen = recipes.load(recipe) if recipe else recipes.default_for(on.family, actor.kind)
     in_force = captions.all_(session, actor)
     pictures = images.list_(session, actor)
     texts = [in_force[picture.id].text for picture in pictures if picture.id in in_force]
@@ -35,7 +35,7 @@ def config(
         name=actor.name,
         trigger=actor.trigger,
         kind=actor.kind,
-        base=base,
+        base=on,
         captions=texts,
         pictures=len(pictures),
         **overrides,

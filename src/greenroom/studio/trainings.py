@@ -222,6 +222,8 @@ def record(session: Session, training: Training, event: Mapping[str, Any] | Base
             row.loss = row.loss if said.get("loss") is None else said["loss"]
     elif said["event"] == "saved":
         _checkpoint(session, row, said["step"])
+    elif said["event"] == "measured":
+        _checkpoint(session, row, said["step"]).scores = said["scores"]
     session.flush()
 
 
@@ -265,11 +267,13 @@ def complete(
     *,
     lora_key: str,
     kohya_key: str | None = None,
+    steps: int | None = None,
     chosen_step: int | None = None,
     seconds: float | None = None,
 ) -> None:
     """The training's files are in the store: it is done, its actor Trained, and this version in use.
 
+    steps: how many were made; None: all. chosen_step: the one that the weights are from; None: the last.
     Raises Conflict when no worker is at it.
     """
     row = _here(session, training)
@@ -278,13 +282,22 @@ def complete(
         raise Conflict(
             f"The training {row.id} is not running, so it cannot be completed. Nothing is to be done."
         )
-    row.lora_key, row.kohya_key, row.chosen_step = lora_key, kohya_key, chosen_step
+    made = row.total_steps if steps is None else steps
+    row.lora_key, row.kohya_key = lora_key, kohya_key
+    row.chosen_step = made if chosen_step is None else chosen_step
     row.seconds = row.seconds if seconds is None else seconds
     row.seconds_left = 0.0
-    row.step = row.total_steps if chosen_step is None else max(chosen_step, row.step)
+    row.step = made
     actor = session.get_one(Actor, row.actor_id)
     actor.active_training_id, actor.base = row.id, row.base
-    done = {"event": "done", "lora": lora_key, "kohya": kohya_key, "steps": row.step, "seconds": row.seconds}
+    done = {
+        "event": "done",
+        "lora": lora_key,
+        "kohya": kohya_key,
+        "steps": row.step,
+        "seconds": row.seconds,
+        "chosen_step": row.chosen_step,
+    }
     session.add(TrainingEvent(training_id=row.id, json=done))
     jobs.finish(session, running)
 

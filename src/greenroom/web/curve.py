@@ -1,9 +1,11 @@
-"""A loss curve as the points of an SVG line. Pure numbers."""
+"""Curves of a training as the points of SVG lines: loss, and scores. Pure numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from greenroom.ml.select import Scores
 
 WIDTH, HEIGHT = 600, 160
 _MOST_POINTS = 240
@@ -49,3 +51,30 @@ def of(losses: Sequence[tuple[int, float]], total_steps: int) -> Curve | None:
         last_step=losses[-1][0],
         last=smoothed[-1][1],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One score over the steps, 0 to 1 in a box of WIDTH × HEIGHT; points as (x, y, what it says)."""
+
+    name: str
+    points: str
+    dots: list[tuple[float, float, str]]
+    last: float
+
+
+def of_scores(measured: Sequence[Scores], total_steps: int) -> list[Line]:
+    """Likeness, adherence and copying of the measured checkpoints; empty when there are none."""
+    if not measured:
+        return []
+    lines = []
+    for name in ("likeness", "adherence", "copying"):
+        dots = []
+        for one in measured:
+            value = float(getattr(one, name))
+            x = one.step / max(total_steps, 1) * WIDTH
+            y = (1 - min(max(value, 0.0), 1.0)) * HEIGHT
+            dots.append((round(x, 1), round(y, 1), f"{name} {value:.2f} at step {one.step}"))
+        points = " ".join(f"{x},{y}" for x, y, _ in dots)
+        lines.append(Line(name=name, points=points, dots=dots, last=float(getattr(measured[-1], name))))
+    return lines

@@ -12,7 +12,7 @@ _PHASES = {
     "preflight": "Checking the machine",
     "cache": "Preparing pictures",
     "train": "Training",
-    "select": "Drawing samples",
+    "select": "Measuring",
     "export": "Saving the model",
 }
 

@@ -6,6 +6,7 @@ Knows the studio's records and the child's lines; knows nothing about torch.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import threading
@@ -120,8 +121,18 @@ def _lora_file(settings: Settings, store: files.Store, member: generations.CastM
     here = store.path(member.lora_key)
     if here is not None:
         return here
-    copy = settings.home_folder / "cache" / "loras" / f"{member.training_id}.safetensors"
+    copy = (
+        settings.home_folder
+        / "cache"
+        / "loras"
+        / f"{member.training_id}-{_short(member.lora_key)}.safetensors"
+    )
     return copy if copy.exists() else store.local_copy(member.lora_key, copy)
+
+
+def _short(key: str) -> str:
+    """Tells the checkpoints of one version apart."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
 def _json(line: str) -> dict[str, Any]:

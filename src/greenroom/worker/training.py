@@ -68,17 +68,38 @@ def train(settings: Settings, job: Job, watch: Watch) -> None:
             store.put(key, run_dir / "export" / name)
         else:
             del exported[name]
+    kept = _keep_choice(store, training, run_dir, record.chosen)
     with db.session(settings) as session:
         trainings.complete(
             session,
             trainings.find(session, training.id),
             lora_key=exported["lora.safetensors"],
             kohya_key=exported.get("lora-kohya.safetensors"),
-            chosen_step=record.done.steps,
+            steps=record.done.steps,
+            chosen_step=record.done.chosen_step,
             seconds=record.done.seconds,
         )
+        for step, key in kept.items():
+            trainings.add_checkpoint_files(session, training, step, key=key)
     watch.on_event(record.done)
     shutil.rmtree(run_dir, ignore_errors=True)  # all that is worth keeping is in the store
+
+
+def _keep_choice(
+    store: files.Store, training: Training, run_dir: Path, chosen: events.Chosen | None
+) -> dict[int, str]:
+    """Store what the person can choose instead; step -> key of its weights."""
+    kept = {}
+    for step, folder in chosen.kept.items() if chosen else ():
+        for name in EXPORTS:
+            file = run_dir / folder / name
+            if file.exists():
+                store.put(files.checkpoint_key(training.actor_id, training.id, step, name), file)
+        kept[step] = files.checkpoint_key(training.actor_id, training.id, step, "lora.safetensors")
+    base = run_dir / "measures" / "step-000000.png"
+    if base.exists():
+        store.put(files.sheet_key(training.actor_id, training.id, 0), base)
+    return kept
 
 
 class _Recorder:
@@ -92,6 +113,7 @@ class _Recorder:
         )  # fmt: skip
         self.done: events.Done | None = None
         self.failed: events.Failed | None = None
+        self.chosen: events.Chosen | None = None
         self._phase = ""
         self._recorded_at = 0.0
         self._held: events.Progress | None = None
@@ -114,6 +136,11 @@ class _Recorder:
             return
         if isinstance(event, events.Sample):
             self._keep(event)
+        if isinstance(event, events.Measured):
+            key = files.sheet_key(self.training.actor_id, self.training.id, event.step)
+            self.store.put(key, self.run_dir / event.sheet)
+        if isinstance(event, events.Chosen):
+            self.chosen = event
         with db.session(self.settings) as session:
             training = trainings.find(session, self.training.id)
             if self._held is not None and not isinstance(event, events.Progress):

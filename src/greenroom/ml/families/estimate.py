@@ -53,18 +53,18 @@ LADDER = (
         needs_package=True,
     ),
     Rung(
+        name="offload_encoders",
+        words="one network on the device at a time",
+        changes={"offload_encoders": True},
+    ),
+    Rung(
         name="nf4",
         words="the frozen base in 4 bits, which it then draws samples with",
         changes={"base_precision": "nf4"},
         needs_package=True,
     ),
-    Rung(
-        name="offload_encoders",
-        words="one network on the device at a time",
-        changes={"offload_encoders": True},
-    ),
 )
-"""In the order in which they are taken: each costs more speed or exactness than the one before it."""
+"""In the order in which they are taken. The base in 4 bits comes last: nothing else changes what is learned on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,28 +167,41 @@ def fit(
     device: str = "cuda",
     first: Iterable[str] = (),
 ) -> Fit:
-    """Take rungs of the ladder, in order, until the run fits; those that would not help are passed over.
+    """Take rungs of the ladder, in order, until the run fits; those that do not help are left out.
 
     first: names of rungs that are taken whatever they bring, such as those that an earlier try had to take.
     """
+
+    def with_rungs(rungs: list[Rung]) -> tuple[TrainConfig, int, Memory]:
+        changed = applied(config, rungs)
+        size = 2 if any(rung.name == "bfloat16" for rung in rungs) else item_bytes
+        return changed, size, memory(base, card, changed, size, device=device)
+
     taken = [rung for rung in LADDER if rung.name in set(first)]
-    config, item_bytes = applied(config, taken), 2 if "bfloat16" in set(first) else item_bytes
-    need = memory(base, card, config, item_bytes, device=device)
+    fixed = list(taken)
+    settled, size, need = with_rungs(taken)
     while need.total > limit_bytes and config.memory_ladder:
-        for rung, changed, size in _climbable(config, item_bytes, device):
-            less = memory(base, card, changed, size, device=device)
-            if less.total < need.total:
-                config, item_bytes, need = changed, size, less
-                taken.append(rung)
-                break
-        else:
-            return Fit(config=config, need=need, rungs=tuple(taken), fits=False)
-    return Fit(config=config, need=need, rungs=tuple(taken), fits=need.total <= limit_bytes)
+        helping = (
+            rung
+            for rung in _climbable(settled, size, device)
+            if with_rungs([*taken, rung])[2].total < need.total
+        )
+        if (rung := next(helping, None)) is None:
+            return Fit(config=settled, need=need, rungs=tuple(taken), fits=False)
+        taken.append(rung)
+        settled, size, need = with_rungs(taken)
+    # What a later rung made needless goes again, the dearest first.
+    for rung in sorted(taken, key=LADDER.index, reverse=True):
+        rest = [each for each in taken if each is not rung]
+        if rung not in fixed and with_rungs(rest)[2].total <= limit_bytes:
+            taken = rest
+    settled, _, need = with_rungs(taken)
+    return Fit(config=settled, need=need, rungs=tuple(taken), fits=need.total <= limit_bytes)
 
 
 def next_rung(config: TrainConfig, item_bytes: int, device: str) -> Rung | None:
     """The rung to take when memory ran out although the estimate fitted; None at the top of the ladder."""
-    return next((rung for rung, _, _ in _climbable(config, item_bytes, device)), None)
+    return next(_climbable(config, item_bytes, device), None)
 
 
 def applied(config: TrainConfig, rungs: Iterable[Rung]) -> TrainConfig:
@@ -218,18 +231,16 @@ def _share(card: Card, config: TrainConfig) -> float:
     return card.checkpointed_share if config.gradient_checkpointing else 1.0
 
 
-def _climbable(config: TrainConfig, item_bytes: int, device: str) -> Iterator[tuple[Rung, TrainConfig, int]]:
-    """The rungs that are still to take here, each with the config and number size that it leads to."""
+def _climbable(config: TrainConfig, item_bytes: int, device: str) -> Iterator[Rung]:
+    """The rungs that are still to take here, in order."""
     for rung in LADDER:
-        size = item_bytes
         if rung.name == "bfloat16":
             if config.dtype != "auto" or item_bytes != 4:
                 continue
-            size = 2
         elif all(getattr(config, key) == value for key, value in rung.changes.items()):
             continue
         if rung.needs_package and not (has_quant_package() and device in {"cuda", "cpu"}):
             continue
         if rung.name == "offload_encoders" and device == "cpu":
             continue  # a CPU lets its encoders go anyway
-        yield rung, applied(config, [rung]), size
+        yield rung

@@ -136,8 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
 
     model, tokenizer = read_average(args.run)
-    stored = load_file(args.data / "components.safetensors")
-    vae = codec.build(stored["basis"], stored["mean"])
+    vae = codec.build(*codec.components(args.data))
     pipe = pipeline(model.transformer, model.embedding, tokenizer, vae, args.decoder)
     for network in (pipe.transformer, pipe.vae, pipe.text_encoder):
         network.half()

@@ -11,11 +11,13 @@ Shape letters: B batch, H W pixels, h w latent cells.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,6 +44,17 @@ def principal_components(pictures: np.ndarray, seed: int = 0) -> tuple[Tensor, T
         basis.sum(1, keepdim=True) < 0, -1.0, 1.0
     )  # an eigenvector's sign is arbitrary: fix it
     return (basis * sign).float(), mean.float()
+
+
+def components(data: Path) -> tuple[Tensor, Tensor]:
+    """Basis and mean that belong to a folder of shards; computed from the first one and kept at first use."""
+    path = data / "components.safetensors"
+    if not path.exists():
+        first = np.load(min(data.glob("shard-*.npy")), mmap_mode="r")
+        basis, mean = principal_components(first[:600])
+        save_file({"basis": basis.contiguous(), "mean": mean}, path)
+    stored = load_file(path)
+    return stored["basis"], stored["mean"]
 
 
 def to_pixels(pictures: np.ndarray) -> Tensor:

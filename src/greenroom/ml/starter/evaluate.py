@@ -174,12 +174,14 @@ def table(results: Figures) -> str:
 
 def _judge(base: WarmBase, args: argparse.Namespace) -> tuple[Judge, Figures]:
     """The trained judge, and how often it is right about true renders, also after encoder and decoder."""
-    learned_from = f"{args.judge_samples} of {' '.join(map(str, args.data))}"
+    learned_from = f"{args.judge_samples} of {args.styles} in {' '.join(map(str, args.data))}"
     path = args.run / f"judge-{hashlib.sha256(learned_from.encode()).hexdigest()[:8]}.safetensors"
     if path.exists():
         reader = Judge.load(path)
     else:
-        reader = judge.learn(args.data, args.judge_samples, lambda done, of: _bar("judge", done, of))
+        reader = judge.learn(
+            args.data, args.styles, args.judge_samples, lambda done, of: _bar("judge", done, of)
+        )
         args.run.mkdir(parents=True, exist_ok=True)
         reader.save(path)
     drawn = judge.held_out(args.styles, args.renders, steady=args.steady)
@@ -252,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=500, help="generated for adherence")
     parser.add_argument("--renders", type=int, default=RENDERS, help="true drawings")
     parser.add_argument(
-        "--judge-samples", type=int, default=40_000, help="pictures that the judge learns from"
+        "--judge-samples", type=int, default=25_600, help="pictures that the judge learns from"
     )
     parser.add_argument("--characters", type=int, default=8)
     parser.add_argument("--each", type=int, default=6, help="pictures drawn of each character")

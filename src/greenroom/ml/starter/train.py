@@ -115,7 +115,7 @@ class Shards:
         self.latents: list[np.ndarray] = []
         self.attributes: list[Attributes] = []
         self.names: list[str] = []
-        self.basis, self.mean = self._components()
+        self.basis, self.mean = codec.components(data)
         self.vae = codec.build(self.basis, self.mean)
 
     def refresh(self) -> None:
@@ -150,16 +150,6 @@ class Shards:
         captions = [caption(self.attributes[i], Random(i) if overfit else rng) for i in chosen]
         tokens, is_text = tokenize(tokenizer, captions)
         return Batch(latents=torch.from_numpy(latents).float(), tokens=tokens, is_text=is_text)
-
-    def _components(self) -> tuple[Tensor, Tensor]:
-        path = self.data / "components.safetensors"
-        if not path.exists():
-            first = np.load(min(self.data.glob("shard-*.npy")), mmap_mode="r")
-            basis, mean = codec.principal_components(first[:600])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"basis": basis.contiguous(), "mean": mean}, path)
-        stored = load_file(path)
-        return stored["basis"], stored["mean"]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> tuple[Tensor, Tensor]:

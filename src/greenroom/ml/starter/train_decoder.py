@@ -94,8 +94,7 @@ def train(args: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
-    stored = load_file(args.data / "components.safetensors")
-    vae: Any = codec.build(stored["basis"], stored["mean"]).to(device)
+    vae: Any = codec.build(*codec.components(args.data)).to(device)
     vae.decoder.requires_grad_(True)
     weights = dict(vae.decoder.named_parameters())
     averaged = {name: weight.detach().clone() for name, weight in weights.items()}

@@ -20,6 +20,7 @@ from greenroom.web.api import (
     bases,
     captions,
     checks,
+    estimates,
     exports,
     generations,
     keys,
@@ -33,8 +34,8 @@ from greenroom.web.api import (
 from greenroom.web.api.common import Problem
 
 NOUNS = (
-    workspaces, actors, pictures, captions, checks, trainings, exports, generations, made, trash, bases,
-    recipes, keys,
+    workspaces, actors, pictures, captions, checks, estimates, trainings, exports, generations, made, trash,
+    bases, recipes, keys,
 )  # fmt: skip
 DESCRIPTION = """
 Everything that the pages of a Greenroom studio do, for programs.

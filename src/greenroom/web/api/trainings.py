@@ -15,7 +15,7 @@ from greenroom.db.models import RunState
 from greenroom.db.models import Training as Row
 from greenroom.errors import BadCursor, BadRecipe
 from greenroom.ml.config import TrainConfig
-from greenroom.studio import plans, trainings
+from greenroom.studio import plans, scores, trainings
 from greenroom.studio.states import LIVE
 from greenroom.web.api import streams
 from greenroom.web.api.common import (
@@ -79,6 +79,12 @@ class NewTraining(Sent):
     )
 
 
+class Choice(Sent):
+    """The checkpoint that prompts and exports use."""
+
+    chosen_step: int = Field(ge=0, le=2**31 - 1, examples=[300])
+
+
 class Event(Told):
     """One thing that a training reported."""
 
@@ -122,10 +128,9 @@ def start_training(
 
     def make(open_: Studio) -> tuple[Training, str]:
         actor = open_.actor(actor_id)
-        unknown = sorted(set(asked.settings) - (set(TrainConfig.model_fields) - _NOT_FREE))
-        if unknown:
-            raise BadRecipe(f"There is no setting {unknown[0][:60]!r} to change. Look at GET /recipes.")
-        row = plans.start(open_.session, actor, base=asked.base, recipe=asked.recipe, **asked.settings)
+        row = plans.start(
+            open_.session, actor, base=asked.base, recipe=asked.recipe, **checked_settings(asked)
+        )
         return told(row), f"/trainings/{row.id}"
 
     return create(request, key, asked, make)
@@ -136,6 +141,15 @@ def get_training(request: Request, training_id: Id) -> Training:
     """One training."""
     with studio(settings_of(request)) as open_:
         return told(open_.training(training_id)[0])
+
+
+@router.patch("/trainings/{training_id}")
+def choose_step(request: Request, training_id: Id, choice: Choice) -> Training:
+    """Use another checkpoint of a finished training than the one that the measures speak for."""
+    with studio(settings_of(request)) as open_:
+        row, _ = open_.training(training_id)
+        scores.choose(open_.session, row, choice.chosen_step)
+        return told(row)
 
 
 @router.post("/trainings/{training_id}/cancel")
@@ -233,6 +247,14 @@ def list_checkpoints(request: Request, training_id: Id) -> Page[Checkpoint]:
 def get_sample(request: Request, checkpoint_id: Id, index: int) -> Response:
     """One sample picture of a checkpoint; index counts from 0."""
     return media.sample(request, checkpoint_id, index)
+
+
+def checked_settings(asked: NewTraining) -> dict[str, Any]:
+    """The values to change, when all of them may be changed. Raises BadRecipe."""
+    unknown = sorted(set(asked.settings) - (set(TrainConfig.model_fields) - _NOT_FREE))
+    if unknown:
+        raise BadRecipe(f"There is no setting {unknown[0][:60]!r} to change. Look at GET /recipes.")
+    return asked.settings
 
 
 def told(row: Row) -> Training:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from greenroom.db.models import Actor, ActorKind, ActorState, now
 from greenroom.errors import BadInput, Conflict, UnknownActor
-from greenroom.studio import actors, bases, captions, gallery, images, trainings, triggers
+from greenroom.studio import actors, bases, captions, gallery, images, scores, trainings, triggers
 from greenroom.web import curve
 from greenroom.web.edge import Studio, is_part, page, see_other, settings_of, studio
 
@@ -232,6 +232,8 @@ def _actor_page(
                     for key in ("steps", "batch_size", "learning_rate", "rank", "resolution_px", "seed")
                 },
                 "pictures": len(training.manifest),
+                "scores": (found := scores.used(session, training)),
+                "word": scores.word(found),
             }
         )
     settings = [version["config"] for version in versions]

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from greenroom.db.models import ActorState, Generation
 from greenroom.errors import GreenroomError, UnknownPicture
 from greenroom.ml.families import CARDS
-from greenroom.studio import actors, bases, gallery, generations, jobs
+from greenroom.studio import bases, gallery, generations, jobs
 from greenroom.studio.bases import BaseInfo
 from greenroom.studio.states import LIVE
 from greenroom.web import sse
@@ -168,7 +168,8 @@ def _page(
     problem: str = "",
     shown: Generation | None = None,
 ) -> HTMLResponse:
-    everybody = gallery.cards(open_.session, actors.list_(open_.session, open_.workspace)[:200])
+    # The newest two hundred: whoever has more types the trigger.
+    everybody = gallery.page(open_.session, open_.workspace, limit=200).cards
     cast = [card for card in everybody if card.active is not None]
     known = bases.list_(open_.session)
     made_on = {card.active.base for card in cast if card.active is not None}

@@ -11,7 +11,18 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from greenroom.db.models import Actor, RunState, Training
 from greenroom.errors import BadInput, Conflict, GreenroomError, RunFailed
 from greenroom.ml.config import TrainConfig
-from greenroom.studio import actors, bases, captions, checks, estimates, images, jobs, recipes, trainings
+from greenroom.studio import (
+    actors,
+    bases,
+    captions,
+    checks,
+    estimates,
+    images,
+    jobs,
+    recipes,
+    scores,
+    trainings,
+)
 from greenroom.studio.states import LIVE
 from greenroom.web import curve, sse
 from greenroom.web.edge import Studio, page, render, see_other, settings_of, studio
@@ -78,6 +89,18 @@ def cancel(request: Request, training_id: str) -> RedirectResponse:
     with studio(settings_of(request)) as open_:
         trainings.cancel(open_.session, open_.training(training_id)[0])
     return see_other(f"/trainings/{training_id}")
+
+
+@router.post("/trainings/{training_id}/choose/{step}")
+def choose(request: Request, training_id: str, step: int) -> Response:
+    """Use another checkpoint than the one that the measures speak for."""
+    with studio(settings_of(request)) as open_:
+        row, _ = open_.training(training_id)
+        try:
+            scores.choose(open_.session, row, step)
+        except Conflict as error:
+            return _training_page(request, open_, training_id, status=error.http_status, problem=str(error))
+    return see_other(f"/trainings/{training_id}#scores")
 
 
 @router.post("/trainings/{training_id}/resume")
@@ -213,6 +236,11 @@ def _progress(open_: Studio, row: Training, actor: Actor) -> dict[str, Any]:
         "strips": [one for one in trainings.checkpoints(open_.session, row) if one.sample_keys],
         "prompts": row.config.get("sample_prompts") or [],
         "curve": curve.of(trainings.losses(open_.session, row), row.total_steps),
+        "scores": (measured := scores.of(open_.session, row)),
+        "score_lines": curve.of_scores(measured, row.total_steps),
+        "word": scores.word(scores.used(open_.session, row)),
+        "best": scores.best(open_.session, row),
+        "choices": scores.choices(open_.session, row),
         "width": curve.WIDTH,
         "height": curve.HEIGHT,
     }
@@ -239,6 +267,9 @@ def _log(open_: Studio, row: Training) -> list[str]:
             said.append(f"{clock}  {told['text']}")
         elif kind == "saved":
             said.append(f"{clock}  saved step {told['step']}")
+        elif kind == "measured":
+            found = told["scores"]
+            said.append(f"{clock}  measured step {told['step']}: likeness {found['likeness']:.2f}")
         elif kind == "sample":
             said.append(f"{clock}  drew a sample at step {told['step']}")
         else:

@@ -147,14 +147,17 @@ FAMILY = SDXL()
 
 
 def tiny(folder: Path, seed: int = 0, prediction_type: str = "epsilon") -> None:
-    """Save a random pipeline of SDXL's layout at toy width; stock diffusers loads it."""
+    """Save a random pipeline of SDXL's layout at toy width; stock diffusers loads it.
+
+    It has attention in its outer blocks too, or so few layers of a LoRA could hardly learn anything.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
             sample_size=8,
-            block_out_channels=(32, 64),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(16, 32),
+            down_block_types=("CrossAttnDownBlock2D",) * 2,
+            up_block_types=("CrossAttnUpBlock2D",) * 2,
             layers_per_block=1,
             norm_num_groups=8,
             cross_attention_dim=24,
