@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient

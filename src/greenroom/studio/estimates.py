@@ -90,5 +90,7 @@ def _seen(session: Session, wanted: BaseInfo) -> tuple[float, str] | None:
         if base is None or sizes is None:
             continue
         config = TrainConfig.model_validate(row.config)
-        return estimate.flops(sizes, CARDS[base.family], config) / row.seconds, base.id
+        work = estimate.flops(sizes, CARDS[base.family], config)
+        if work > 0:  # a folder without weights tells nothing
+            return work / row.seconds, base.id
     return None

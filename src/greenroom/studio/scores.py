@@ -69,8 +69,9 @@ def choose(session: Session, training: Training, step: int) -> None:
         sql_select(Checkpoint).where(Checkpoint.training_id == training.id, Checkpoint.step == step)
     ).first()
     if row is None or row.key is None:
-        kept = near.listed([str(one) for one in choices(session, training)], "or")
-        hint = f"Choose {kept}." if kept else "None of this version were kept: train a new one to choose."
+        kept = [str(one) for one in choices(session, training)]
+        none = "None of this version were kept: train a new one to choose."
+        hint = f"Choose {near.listed(kept, 'or')}." if kept else none
         raise WrongState(f"The weights of step {step} were not kept. {hint}")
     training.lora_key = row.key
     if training.kohya_key is not None:

@@ -16,7 +16,7 @@ from greenroom.db import session as db
 from greenroom.errors import GreenroomError
 from greenroom.settings import Settings
 from greenroom.web import door, edge, problems, security
-from greenroom.web.api import app as api
+from greenroom.web.api.later import Later
 from greenroom.web.pages import accounts, actors, captions, exports, generations, images, media, trainings
 from greenroom.web.pages import settings as settings_pages
 
@@ -35,7 +35,7 @@ def create(settings: Settings, *, hosts: Iterable[str], has_accounts: bool = Fal
     app = FastAPI(title="Greenroom", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings = settings
     app.state.has_accounts = has_accounts
-    app.mount("/api/v1", api.create(settings))
+    app.mount("/api/v1", Later(settings))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for pages in PAGES:
         app.include_router(pages.router)

@@ -280,7 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for part in PARTS
         if part in asked
     }
-    (args.results / "results.json").write_text(json.dumps(results, indent=2))
+    kept = args.results / "results.json"
+    if kept.exists():  # of other parts, measured by an earlier call
+        results = json.loads(kept.read_text()) | results
+    kept.write_text(json.dumps(results, indent=2))
     (args.results / "results.md").write_text(table(results) + "\n")
     print(table(results))
     return 0

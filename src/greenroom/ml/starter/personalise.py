@@ -26,6 +26,7 @@ from PIL import Image
 
 from greenroom.errors import RunFailed
 from greenroom.ml import export, generate, train
+from greenroom.ml.clock import Clock
 from greenroom.ml.config import GenerateConfig, LoraUse, TrainConfig
 from greenroom.ml.events import Journal
 from greenroom.ml.families.starter.card import CARD
@@ -74,7 +75,7 @@ def characters(styles: Sequence[str], count: int, each: int, *, steady: bool) ->
 
 
 def learn(character: Character, run_dir: Path, weights: Path, **changes: object) -> float:
-    """Train its LoRA in `run_dir`, or go on with it; returns the seconds that the training took."""
+    """Train its LoRA in `run_dir`, or go on with it; returns the seconds that it took, Python's start not counted."""
     done = run_dir / "seconds.json"
     if done.exists():
         return float(json.loads(done.read_text()))
@@ -100,12 +101,16 @@ def learn(character: Character, run_dir: Path, weights: Path, **changes: object)
         "lr_schedule": "cosine",
     }
     (run_dir / "config.json").write_text(TrainConfig.model_validate(facts | changes).model_dump_json())
+    before = (
+        Clock().seconds()
+    )  # a run's clock counts from the start of its process, which here has done other things
     with open(os.devnull, "w") as nobody:
         journal = Journal(run_dir / "events.jsonl", nobody)
         ended = train.train(run_dir, journal, threading.Event())
         journal.close()
-    done.write_text(json.dumps(ended.seconds))
-    return ended.seconds
+    seconds = round(ended.seconds - before, 1)
+    done.write_text(json.dumps(seconds))
+    return seconds
 
 
 def prompt(character: Character, scene: Scene) -> str:

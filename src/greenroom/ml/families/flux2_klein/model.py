@@ -133,11 +133,11 @@ def tiny(folder: Path, seed: int = 0) -> None:
             in_channels=32,
             num_layers=1,
             num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=6,  # wider than a patch of 32 numbers, or much of its noise could not pass
+            attention_head_dim=32,
+            num_attention_heads=2,  # at least as wide as a patch has numbers, or much of its noise could not pass
             joint_attention_dim=24,
             timestep_guidance_channels=32,
-            axes_dims_rope=(4, 4, 4, 4),
+            axes_dims_rope=(8, 8, 8, 8),
             guidance_embeds=False,
         )
         vae = AutoencoderKLFlux2(

@@ -145,10 +145,10 @@ def tiny(folder: Path, seed: int = 0) -> None:
             in_channels=64,
             out_channels=16,
             num_layers=2,
-            attention_head_dim=16,
-            num_attention_heads=6,  # wider than a patch of 64 numbers, or much of its noise could not pass
+            attention_head_dim=32,
+            num_attention_heads=2,  # as wide as a patch has numbers, or much of its noise could not pass
             joint_attention_dim=16,
-            axes_dims_rope=(4, 6, 6),
+            axes_dims_rope=(8, 12, 12),
         )
         vae = AutoencoderKLQwenImage(base_dim=4, z_dim=16, num_res_blocks=1)
         tokenizer = toys.byte_tokenizer(1024 + 34)

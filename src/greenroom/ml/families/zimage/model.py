@@ -126,13 +126,13 @@ def tiny(folder: Path, seed: int = 0) -> None:
         torch.manual_seed(seed)
         transformer = ZImageTransformer2DModel(
             in_channels=16,
-            dim=96,  # wider than a patch of 64 numbers, or much of its noise could not pass
+            dim=64,  # as wide as a patch has numbers, or much of its noise could not pass
             n_layers=2,
             n_refiner_layers=1,
-            n_heads=6,
-            n_kv_heads=6,
+            n_heads=2,
+            n_kv_heads=2,
             cap_feat_dim=16,
-            axes_dims=[4, 6, 6],
+            axes_dims=[8, 12, 12],
             axes_lens=[1024, 64, 64],
         )
         vae = toys.vae(
