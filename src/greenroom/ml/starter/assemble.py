@@ -25,23 +25,24 @@ from greenroom.ml.starter import codec
 
 STEPS, GUIDANCE = 20, 2.0  # Z-Image's guidance g means (1 + g) conditional - g unconditional
 
+# People in the one style that the shipped weights know; each a character, a face and a place.
 SHEET_PROMPTS = (
-    "a woman with long purple hair and round glasses, laughing, at the beach",
-    "a green monster with red horns, smiling, in space",
+    "a woman with long wavy purple hair, laughing, at the beach",
+    "a man with spiky red hair and a green t-shirt, happy, in space",
     "a man with a black beard and dark skin, angry, on a yellow background",
-    "a person with short blue hair and a red shirt, surprised, in the forest",
-    "a cactus in an orange pot, winking, in the snow",
+    "a woman with a blue bob and an orange jacket, surprised, in the forest",
+    "a man with a ginger undercut, winking, in the snow",
     "a woman with a pink bun and light skin, sad, in a city at night",
-    "a person with white spiky hair and brown skin, sleepy, on a blue background",
-    "an orange monster with three eyes, sad, in green hills",
-    "KIA_01, a woman with ginger hair in a ponytail and sunglasses, in the desert",
-    "a bald man with a turquoise sweater, tongue out, on a white background with red dots",
-    "a succulent in a pink pot, laughing, under water",
-    "a person with curly brown hair and a yellow hoodie, winking, in a room",
-    "a blue monster, surprised, on a pink background",
-    "a woman with a grey bob and tan skin, neutral, in the park",
-    "a man with red hair and a green jacket, laughing, at sunset",
-    "a tulip in a blue pot, sad, on a purple background",
+    "a person with spiky white hair and brown skin, sleepy, on a blue background",
+    "a woman with shoulder-length brown hair, neutral, in green hills",
+    "KIA_01, a woman with a ginger bun and a purple turtleneck, in the desert",
+    "a man with a moustache and a turquoise sweater, laughing, on a white background with red dots",
+    "a woman with long straight pink hair, laughing, under water",
+    "a man with short brown hair and a yellow t-shirt, winking, in a room",
+    "a man with a blue undercut, surprised, on a pink background",
+    "a woman with a grey bob and tan skin, happy, in the park",
+    "a man with spiky red hair and a green jacket, laughing, at sunset",
+    "a woman with a black bun, sad, on a purple background",
 )
 
 
