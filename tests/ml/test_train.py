@@ -30,7 +30,7 @@ from greenroom.ml.warm import WarmBase
 
 FAMILIES = sorted(families.CARDS)
 # What the last third of a short run may cost, of the first: 0.76 to 0.89 was seen of most, 0.95 of toy SD 3.
-SLOW = {"sd3", "qwen_image"}
+SLOW = {"sd3"}
 LEARNED = {family_id: 0.97 if family_id in SLOW else 0.90 for family_id in FAMILIES}
 EVERYTHING = {  # all that could make a resumed run differ
     "dropout": 0.1,

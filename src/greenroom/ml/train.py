@@ -86,15 +86,9 @@ def train(run_dir: Path, journal: Journal, stop: threading.Event) -> Done:
         tell(clock.progress("cache", done, of))
 
     cache = data.cache(
-        run_dir,
-        pictures,
-        config,
-        family=family,
-        pipe=pipe,
-        key=f"{identity} {on}",
+        run_dir, pictures, config, family=family, pipe=pipe, key=f"{identity} {on}", device=on.device,
         on_step=on_picture,
-        device=on.device,
-    )
+    )  # fmt: skip
     encoders.release()
 
     # ---- train
