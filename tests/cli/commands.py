@@ -84,6 +84,8 @@ def command(*arguments: str | Path) -> Sequence[str]:
 
 
 def quick(steps: int = 6) -> list[str]:
-    """Options that make a training short."""
-    sets = ("batch_size=2", "rank=4", "sample_prompts=[]", "checkpoint_every=3", "warmup_steps=0")
+    """Options that make a training short; it is not measured, which would take longer than its steps."""
+    sets = (
+        "batch_size=2", "rank=4", "sample_prompts=[]", "checkpoint_every=3", "warmup_steps=0", "measure=false"
+    )  # fmt: skip
     return ["--base", "toy", "--steps", str(steps), *(word for pair in sets for word in ("--set", pair))]

@@ -28,12 +28,12 @@ def _told(home: Path) -> list[str]:
     ]
 
 
-def _wait_for_step(home: Path, step: int, *, after: int = 0) -> None:
+def _wait_for_step(home: Path, step: int, *, word: str = '"train"', after: int = 0) -> None:
     """Until the running try has told of that step; after: how much the tries before it told."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
         for line in _told(home)[after:]:
-            if '"train"' in line and line.endswith("}") and json.loads(line)["step"] >= step:
+            if word in line and line.endswith("}") and json.loads(line)["step"] >= step:
                 return
         time.sleep(0.02)
     raise AssertionError(f"step {step} was never reached")
@@ -80,6 +80,25 @@ def test_a_killed_and_a_stopped_run_end_with_the_bytes_of_an_unbroken_one(
     assert (resumed.json["version"], again.json["version"]) == (1, 2)
     assert Path(resumed.json["losses"]).read_bytes() == Path(again.json["losses"]).read_bytes()
     assert _exported(resumed.json) == _exported(again.json), f"killed at {moments}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_killed_while_it_is_measured_chooses_what_an_unbroken_one_chooses(
+    home: Path, juno: Path
+) -> None:
+    measured = [*_arguments(juno)[:6], *commands.quick(12), "--set", "measure=true", "--json"]
+    killed = commands.spawn(home, *measured)
+    _wait_for_step(home, 6, word='"saved"')  # the first that is measured is step 3, which takes a while
+    killed.kill()
+    killed.communicate()
+
+    resumed = commands.run(home, "train", "--resume", "Juno", "--json")
+    assert resumed.code == 0, resumed.err
+    again = commands.run(home, *measured, "--new-version")
+    assert again.code == 0, again.err
+    assert resumed.json["chosen_step"] == again.json["chosen_step"]
+    assert _exported(resumed.json) == _exported(again.json)
 
 
 @pytest.mark.slow

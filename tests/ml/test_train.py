@@ -29,9 +29,8 @@ from greenroom.ml.train import train
 from greenroom.ml.warm import WarmBase
 
 FAMILIES = sorted(families.CARDS)
-# What the last third of a short run may cost, of the first: 0.76 to 0.89 was seen of most, 0.95 of toy SD 3.
-SLOW = {"sd3"}
-LEARNED = {family_id: 0.97 if family_id in SLOW else 0.90 for family_id in FAMILIES}
+# Their loss at one noise level is many times that at another, so only a run on the same noise compares.
+UNEVEN = {"sd3", "starter"}
 EVERYTHING = {  # all that could make a resumed run differ
     "dropout": 0.1,
     "ema_decay": 0.9,
@@ -166,14 +165,19 @@ class TestEveryFamily:
         # A transformer's patch has 32 to 64 numbers, and a LoRA passes on no more of them than its rank.
         of_a_patch = {"rank": 64, "alpha": 64, "learning_rate": 1e-2, "warmup_steps": 10}
         of_a_cell = {"rank": 16, "alpha": 16, "learning_rate": 2e-2}
-        folder = make(
-            tmp_path / "run", family_id, tiny_bases[family_id], steps=90, batch_size=6,
-            caption_dropout=0.0, checkpoint_every=100,
-            **(of_a_cell if family_id in {"starter", "sd15", "sdxl"} else of_a_patch),
-        )  # fmt: skip
-        run(folder)
-        losses = json.loads((folder / "export" / "losses.json").read_text())
-        assert sum(losses[-30:]) < LEARNED[family_id] * sum(losses[:30])  # the noise is fresh at each step
+        changes = of_a_cell if family_id in {"sd15", "sdxl"} else of_a_patch
+
+        def losses(name: str, **more: float) -> list[float]:
+            folder = make(
+                tmp_path / name, family_id, tiny_bases[family_id], steps=90, batch_size=6,
+                caption_dropout=0.0, checkpoint_every=100, **(changes | more),
+            )  # fmt: skip
+            run(folder)
+            return list(json.loads((folder / "export" / "losses.json").read_text()))
+
+        learned = losses("run")
+        before = losses("still", learning_rate=1e-12)[-30:] if family_id in UNEVEN else learned[:30]
+        assert sum(learned[-30:]) < 0.9 * sum(before)  # the noise is fresh at each step
 
     def test_a_resumed_run_ends_with_the_very_bytes_of_an_unbroken_one(
         self, family_id: str, tmp_path: Path, tiny_bases: dict[str, Path]

@@ -76,7 +76,8 @@ def train(
     from greenroom.cli import edge
 
     overrides = _overrides(set_ or [])
-    overrides |= {"steps": steps, "seed": seed, "device": device or None}
+    plain = {"steps": steps, "seed": seed, "device": device or None}
+    overrides |= {key: value for key, value in plain.items() if value is not None}
     with edge.studio() as studio:
         if resume:
             if images_dir is not None:
@@ -130,6 +131,7 @@ class Trained:
             "base": self.training.base,
             "steps": self.training.step,
             "seconds": round(self.training.seconds, 1),
+            "chosen_step": self.training.chosen_step,
             "loss": self.training.loss,
             "lora": str(self.lora),
             "kohya": str(self.kohya) if self.kohya else None,
