@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +28,7 @@ from greenroom.settings import Settings
 
 MAX_KEY_CHARS = 255
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+PREFIXES = ("actors", "generations")
 _COPY_CHUNK = 1 << 20
 _SCRATCH_AGE_S = 24 * 3600
 _SCRATCH = ".scratch"  # begins with a dot, so that no key can name it
@@ -145,11 +147,12 @@ class Store:
         except NotFound:
             return None
 
-    def list_(self, prefix: str) -> list[str]:
-        """Every key below a prefix, sorted."""
+    def list_(self, prefix: str, before: datetime | None = None) -> list[str]:
+        """Every key below a prefix, sorted. before: only those that were written before then."""
         with _storage_errors(prefix):
             batches = obstore.list(self._store, prefix=checked(prefix))
-            return sorted(meta["path"] for batch in batches for meta in batch)
+            found = [meta for batch in batches for meta in batch]
+        return sorted(meta["path"] for meta in found if before is None or meta["last_modified"] < before)
 
     def delete(self, key: str) -> None:
         """Remove a file; a missing one is fine."""

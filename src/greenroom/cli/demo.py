@@ -30,8 +30,8 @@ SCENES = (
     "laughing, at the beach",
 )
 HONEST = (
-    "The starter is a small and still rough model of drawn characters that fits into this repository; "
-    "it shows how training works. The big base models draw far better."
+    "The starter is a small model of drawn people, heads and shoulders at 128 pixels, that fits into this "
+    "repository; it shows how training works. The big base models draw anything, and far larger."
 )
 
 

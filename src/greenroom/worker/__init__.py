@@ -14,13 +14,13 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from greenroom import errors
+from greenroom import errors, files
 from greenroom.db import session as db
 from greenroom.db.models import Job, JobKind, RunState
 from greenroom.errors import GreenroomError
 from greenroom.ml import events
 from greenroom.settings import Settings
-from greenroom.studio import jobs, trainings
+from greenroom.studio import jobs, orphans, trainings
 from greenroom.worker.drawing import Painter, draw
 from greenroom.worker.presence import present, sweep, working
 from greenroom.worker.training import train
@@ -37,6 +37,8 @@ def loop(settings: Settings, watch: Watch, on_job: Callable[[Job, bool], None] =
     on_job: called with each job when it is claimed (False) and when it has ended (True).
     """
     painter = Painter(settings)
+    with db.session(settings) as session:
+        orphans.sweep(session, files.store(settings))
     with present(settings) as worker_id:
         try:
             while not watch.stop.is_set():
