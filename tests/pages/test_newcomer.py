@@ -13,7 +13,7 @@ import accessible
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from conftest import Server
 
@@ -90,6 +90,22 @@ def test_a_newcomer_gets_a_trained_model_and_its_pictures(
     page.get_by_role("heading", name="Juno", exact=True).wait_for()
 
 
+def test_pictures_chosen_before_the_script_came_are_sent_too(page: Page, server: Server, juno: Path) -> None:
+    page.goto(f"{server.url}/train/character")
+    page.get_by_label("Name").fill("Juno")
+    page.get_by_label("Trigger word").fill("JUNO_01")
+    held: list[Route] = []
+    page.route("**/static/studio.js*", lambda route: held.append(route))
+    page.get_by_role("button", name="Continue to pictures").click(no_wait_after=True)
+    field = page.locator("[data-files]").first
+    field.wait_for(state="attached")
+    field.set_input_files([juno / "01.png", juno / "01.txt", juno / "02.png"])
+    assert not page.locator("[data-tiles] .tile").count()
+    held[0].continue_()
+    page.get_by_text("2 taken").wait_for()
+    assert page.locator("[data-tiles] .tile").count() == 2
+
+
 def test_a_training_goes_on_after_its_worker_was_killed(page: Page, server: Server, juno_id: str) -> None:
     page.goto(f"{server.url}/actors/{juno_id}/review")
     page.get_by_text("Advanced").click()
@@ -97,7 +113,12 @@ def test_a_training_goes_on_after_its_worker_was_killed(page: Page, server: Serv
     page.get_by_label("Pictures a step").fill("2")
     page.get_by_label("Rank").fill("4")
     page.get_by_label("Sample prompts").fill("JUNO_01")
-    page.get_by_role("button", name="Train Juno").click()
+    late: list[Route] = []
+    page.route("**/hx-sse.min.js*", lambda route: late.append(route))
+    page.get_by_role("button", name="Train Juno").click(no_wait_after=True)
+    page.locator("#now h2").wait_for()
+    page.wait_for_timeout(500)
+    late[0].continue_()  # a part of the scripts that comes late is no reason for a page that stands still
     page.locator("#curve polyline.smooth").wait_for(timeout=300_000)
     os.kill(_worker_of(server), signal.SIGKILL)
     _wait_until_trained(page, server, timeout_s=800)

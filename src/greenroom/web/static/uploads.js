@@ -16,7 +16,10 @@ export function uploads(form) {
   const broken = [];
 
   for (const field of form.querySelectorAll("[data-files]")) {
-    field.addEventListener("change", () => { take([...field.files]); field.value = ""; });
+    const taken = () => { const files = [...field.files]; field.value = ""; take(files); };
+    field.addEventListener("change", taken);
+    // Chosen before this script was there, on a slow line or by a fast hand.
+    if (field.files.length) taken();
   }
   retry.addEventListener("click", () => {
     const again = broken.splice(0);
