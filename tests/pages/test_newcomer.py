@@ -94,8 +94,7 @@ def test_pictures_chosen_before_the_script_came_are_sent_too(page: Page, server:
     page.goto(f"{server.url}/train/character")
     page.get_by_label("Name").fill("Juno")
     page.get_by_label("Trigger word").fill("JUNO_01")
-    held: list[Route] = []
-    page.route("**/static/studio.js*", lambda route: held.append(route))
+    held = _hold(page, "**/static/studio.js*")
     page.get_by_role("button", name="Continue to pictures").click(no_wait_after=True)
     field = page.locator("[data-files]").first
     field.wait_for(state="attached")
@@ -113,8 +112,7 @@ def test_a_training_goes_on_after_its_worker_was_killed(page: Page, server: Serv
     page.get_by_label("Pictures a step").fill("2")
     page.get_by_label("Rank").fill("4")
     page.get_by_label("Sample prompts").fill("JUNO_01")
-    late: list[Route] = []
-    page.route("**/hx-sse.min.js*", lambda route: late.append(route))
+    late = _hold(page, "**/hx-sse.min.js*")
     page.get_by_role("button", name="Train Juno").click(no_wait_after=True)
     page.locator("#now h2").wait_for()
     page.wait_for_timeout(500)
@@ -123,6 +121,17 @@ def test_a_training_goes_on_after_its_worker_was_killed(page: Page, server: Serv
     os.kill(_worker_of(server), signal.SIGKILL)
     _wait_until_trained(page, server, timeout_s=800)
     assert page.locator("#now dd").first.inner_text() == "120 of 120"
+
+
+def _hold(page: Page, pattern: str) -> list[Route]:
+    """Keep what the page asks for there from coming, until it is continued."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(pattern, hold)
+    return held
 
 
 def _wait_until_trained(page: Page, server: Server, *, timeout_s: float) -> None:
