@@ -20,7 +20,7 @@ from greenroom.runners.ended import Ended, last_words, oom_kills
 
 ORPHAN_PATIENCE_S = 20.0
 
-_DEFAULTS = {
+DEFAULTS = {
     # NOTE: beside a busy neighbour, spinning OpenMP threads make a step ten times slower than sleeping ones.
     "OMP_WAIT_POLICY": "PASSIVE",
     # NOTE: glibc gives large blocks back to the kernel after each use, and every step faults the same pages in again;
@@ -35,6 +35,7 @@ _DEFAULTS = {
     "PYTHONFAULTHANDLER": "1",
     "PYTHONUNBUFFERED": "1",
 }
+"""Of a child's environment, where its parent's says nothing."""
 
 
 class LocalRunner:
@@ -53,7 +54,7 @@ class LocalRunner:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    env={**_DEFAULTS, **os.environ},
+                    env={**DEFAULTS, **os.environ},
                     pass_fds=() if held is None else (held,),
                     start_new_session=True,  # Ctrl-C reaches the command, which then asks the child to save
                 )
