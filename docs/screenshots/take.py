@@ -1,6 +1,6 @@
 """Takes the screenshots of this folder: every page, wide, on a phone and in the dark, of a studio that it fills itself.
 
-python docs/screenshots/take.py        (needs chromium and `pip install -e .[ml,dev]`; about six minutes on two cores)
+python docs/screenshots/take.py        (needs chromium and `pip install -e .[ml,dev]`; about four minutes on two cores)
 """
 
 from __future__ import annotations

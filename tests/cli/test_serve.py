@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import commands
 import httpx
+
+from greenroom.cli.serve import listen
 
 
 @contextmanager
@@ -48,3 +51,10 @@ def test_another_address_asks_for_an_owner_with_a_token_that_works_once(tmp_path
     # On loopback whoever is at the machine needs no account still.
     with _served(tmp_path) as (url, _):
         assert "Train your first model" in httpx.get(url, timeout=60).text
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
