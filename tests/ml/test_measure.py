@@ -49,8 +49,13 @@ def drawn(who: int, place: int, dx: int = 0) -> np.ndarray:
 
 
 def seen(who: int, places: list[int], dx: int = 0) -> list[Figure]:
-    found = [figure.at(drawn(who, place, dx)) for place in places]
-    return [one for one in found if one is not None]
+    found = figure.of([drawn(who, place, dx) for place in places])
+    assert found is not None
+    return found
+
+
+def whole(figures: list[Figure]) -> np.ndarray:
+    return np.stack([one.whole for one in figures])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def known() -> Known:
         trained=mine[2:],
         is_held_out=True,
         floor=[*seen(1, [3, 4, 5]), *seen(1, [3, 4, 5], dx=5)],
-        base=seen(1, [3, 4]),
+        base=whole(seen(1, [3, 4])),
     )
 
 
@@ -103,12 +108,14 @@ class TestScores:
         assert fresh.copying < 0.9
 
     def test_a_base_that_became_the_actor_without_its_trigger_has_drifted(self, known: Known) -> None:
-        scores = judge(5, known, known.floor, seen(0, [0, 1]))
+        scores = judge(5, known, known.floor, whole(seen(0, [0, 1])))
         assert scores is not None
         assert scores.drift > 0.5
 
     def test_a_set_that_the_base_draws_anyway_is_not_measured(self, known: Known) -> None:
-        same = Known(held=known.floor[:2], trained=known.floor, is_held_out=True, floor=known.floor, base=[])
+        same = Known(
+            held=known.floor[:2], trained=known.floor, is_held_out=True, floor=known.floor, base=known.base
+        )
         assert judge(1, same, known.floor, known.base) is None
 
 
@@ -164,12 +171,11 @@ def test_every_family_draws_several_at_once_and_leaves_the_random_numbers_alone(
     torch.manual_seed(4)
     before = torch.get_rng_state()
     wanted = config(tiny_bases[family_id], base_family=family_id)
-    one = trials.draw(family, pipe, shots, wanted)
+    (one,) = trials.draw(family, pipe, shots, wanted)
     assert torch.equal(torch.get_rng_state(), before)
     assert [picture.shape for picture in one] == [(64, 64, 3)] * 3
-    assert all(
-        np.array_equal(a, b) for a, b in zip(one, trials.draw(family, pipe, shots, wanted), strict=True)
-    )
+    (again,) = trials.draw(family, pipe, shots, wanted)
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
     assert not np.array_equal(one[0], one[2])
 
 

@@ -40,14 +40,15 @@ class Known:
     is_held_out: bool
     floor: list[Figure]
     """The base's own pictures, shot by shot."""
-    base: list[Figure]
-    """The base's pictures without the trigger."""
+    base: Array
+    """(M, 1280) embeddings of the base's pictures without the trigger."""
 
 
-def judge(step: int, known: Known, drawn: Sequence[Figure], plain: Sequence[Figure]) -> Scores | None:
+def judge(step: int, known: Known, drawn: Sequence[Figure], plain: Array) -> Scores | None:
     """The scores of a checkpoint from its pictures, shot by shot; None when the set cannot be told from the base.
 
-    drawn: all prompts with the first seed, then all with the second. plain: those without the trigger.
+    drawn: all prompts with the first seed, then all with the second. plain: (M, 1280) embeddings of those without the
+    trigger.
     """
     heads = [
         one.head for one in {id(one): one for one in (*known.held, *known.trained, *known.floor)}.values()
@@ -67,10 +68,9 @@ def judge(step: int, known: Known, drawn: Sequence[Figure], plain: Sequence[Figu
     base = _varying([one.whole for one in known.floor])
     adherence = _adherence(_varying([one.whole for one in drawn]), base, prompts)
     copying = _copying(drawn, known.trained)
-    another_seed = _apart([known.floor[at].whole for at in range(prompts)], [
-        known.floor[at + prompts].whole for at in range(prompts)
-    ])  # fmt: skip
-    moved = _apart([one.whole for one in plain], [one.whole for one in known.base])
+    floor_whole = np.stack([one.whole for one in known.floor])
+    another_seed = _apart(floor_whole[:prompts], floor_whole[prompts : 2 * prompts])
+    moved = _apart(plain, known.base)
     drift = min(float(moved.mean() / max(float(another_seed.mean()), 1e-6)), 1.0)
     each = [
         select.combine(float(one), float(two), float(three))
@@ -140,9 +140,9 @@ def _copying(drawn: Sequence[Figure], trained: Sequence[Figure]) -> Array:
     return np.asarray([1 - min(one / usual, 1) for one in nearest], np.float32)
 
 
-def _apart(one: Sequence[Array], other: Sequence[Array]) -> Array:
+def _apart(one: Array, other: Array) -> Array:
     """(N,) one less the cosine, pair by pair."""
-    return np.asarray(1 - np.diag(figure.similar(np.stack(one), np.stack(other))), np.float32)
+    return np.asarray(1 - np.diag(figure.similar(one, other)), np.float32)
 
 
 def _spread(pictures: Sequence[Figure]) -> float:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -23,8 +24,11 @@ from greenroom.ml.families import Family
 from greenroom.ml.judge import Known, judge
 from greenroom.ml.select import Scores
 from greenroom.ml.trials import Pixels
-from greenroom.vision import figure, measures, models
+from greenroom.vision import embedding, figure, measures, models
 from greenroom.vision.figure import Figure
+from greenroom.vision.tensors import Array
+
+Seen = TypeVar("Seen")
 
 FOLDER = "measures"
 FEWEST_STEPS = 40
@@ -108,6 +112,8 @@ class Bench:
         self._shots = trials.with_trigger(config, captions)
         self._plain = trials.without_trigger(config, captions)
         self._known: Known | None = None
+        # One thread, since OpenCV's networks are not for two at once.
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
 
     def measure(
         self, step: int, weights: dict[str, nn.Parameter], on_step: Callable[[], None] = lambda: None
@@ -119,11 +125,10 @@ class Bench:
         if self._known is None:
             with lora.swapped(weights, {name: weight.detach() * 0 for name, weight in weights.items()}):
                 self._known = self._look_at_the_base(on_step)
-        drawn = self._draw([*self._shots, *self._plain], on_step)
-        _keep_sheet(self._run_dir, step, drawn[: len(self._shots)])
-        seen = _figures(drawn)
-        count = len(self._shots)
-        scores = judge(step, self._known, seen[:count], seen[count:])
+        drawn, seen = self._draw(self._shots, _figures, on_step)
+        _, plain = self._draw(self._plain, _embeddings, on_step)
+        _keep_sheet(self._run_dir, step, drawn)
+        scores = judge(step, self._known, seen, np.stack(plain))
         if scores is None:
             return None
         safe.save(weights_file(self._run_dir, step), lora.snapshot(weights), {"step": str(step)})
@@ -138,21 +143,34 @@ class Bench:
         return scores
 
     def _look_at_the_base(self, on_step: Callable[[], None]) -> Known:
-        drawn = self._draw([*self._shots, *self._plain], on_step)
-        _keep_sheet(self._run_dir, 0, drawn[: len(self._shots)])
-        seen = _figures(drawn)
-        mine = _figures([_read(self._run_dir / picture.file) for picture in self._pictures])
-        apart = set(held_out(self._pictures, self._config))
+        own = self._beside.submit(
+            lambda: _figures([_read(self._run_dir / picture.file) for picture in self._pictures])
+        )
+        drawn, seen = self._draw(self._shots, _figures, on_step)
+        _, plain = self._draw(self._plain, _embeddings, on_step)
+        _keep_sheet(self._run_dir, 0, drawn)
+        mine, apart = own.result(), set(held_out(self._pictures, self._config))
         return Known(
             held=[one for at, one in enumerate(mine) if at in apart] or mine,
             trained=[one for at, one in enumerate(mine) if at not in apart],
             is_held_out=bool(apart),
-            floor=seen[: len(self._shots)],
-            base=seen[len(self._shots) :],
+            floor=seen,
+            base=np.stack(plain),
         )
 
-    def _draw(self, shots: Sequence[trials.Shot], on_step: Callable[[], None]) -> list[Pixels]:
-        return trials.draw(self._family, self._pipe, shots, self._config, on_step)
+    def _draw(
+        self,
+        shots: Sequence[trials.Shot],
+        look: Callable[[Sequence[Pixels]], list[Seen]],
+        on_step: Callable[[], None],
+    ) -> tuple[list[Pixels], list[Seen]]:
+        """The pictures and what is seen in them: some are looked at while the next ones are drawn."""
+        pictures: list[Pixels] = []
+        seen: list[Future[list[Seen]]] = []
+        for some in trials.draw(self._family, self._pipe, shots, self._config, on_step):
+            pictures += some
+            seen.append(self._beside.submit(look, some))
+        return pictures, [one for some in seen for one in some.result()]
 
 
 def chosen_weights(run_dir: Path, step: int) -> dict[str, Tensor]:
@@ -161,11 +179,20 @@ def chosen_weights(run_dir: Path, step: int) -> dict[str, Tensor]:
 
 
 def _figures(pictures: Sequence[Pixels]) -> list[Figure]:
+    found = figure.of([_fitted(picture) for picture in pictures])
+    assert found is not None, "is_possible() was asked before"
+    return found
+
+
+def _embeddings(pictures: Sequence[Pixels]) -> list[Array]:
+    found = embedding.embed_all([_fitted(picture) for picture in pictures])
+    assert found is not None, "is_possible() was asked before"
+    return list(found)
+
+
+def _fitted(picture: Pixels) -> Pixels:
     # All the same size, as sharpness says how large a picture was and not who is on it.
-    seen = [figure.at(measures.fitted(picture, PROBE_PX)) for picture in pictures]
-    whole = [one for one in seen if one is not None]
-    assert len(whole) == len(seen), "is_possible() was asked before"
-    return whole
+    return measures.fitted(picture, PROBE_PX)
 
 
 def _read(file: Path) -> Pixels:

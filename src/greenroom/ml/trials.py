@@ -8,7 +8,7 @@ Knows families and prompts; judges nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ FEWEST_STEPS = 4
 SIDE_PX = 512
 """Larger bases draw this size; it is what their own small pictures have."""
 SMALL_BASE_PX = 256
-TOGETHER, TOGETHER_SMALL = 4, 14
+TOGETHER, TOGETHER_SMALL = 4, 8
 """Pictures in one forward; a small base takes more of them."""
 
 # Places that are easily told apart, half of them with a mood, as captions have.
@@ -101,8 +101,11 @@ def draw(
     shots: Sequence[Shot],
     config: TrainConfig,
     on_step: Callable[[], None] = lambda: None,
-) -> list[Pixels]:
-    """The pictures, with whatever LoRA is attached. `on_step` is called between steps and may raise to stop."""
+) -> Iterator[list[Pixels]]:
+    """The pictures, some at a time, with whatever LoRA is attached.
+
+    on_step: called between steps, may raise to stop.
+    """
     card = family.card
     side = side_px(config, card)
     is_small = card.native_px <= SMALL_BASE_PX
@@ -114,7 +117,6 @@ def draw(
         on_step()
         return tensors
 
-    pictures: list[Pixels] = []
     for start in range(0, len(shots), together):
         some = shots[start : start + together]
         if card.guidance_argument == "true_cfg_scale":  # without one, such a pipeline does not guide at all
@@ -129,8 +131,7 @@ def draw(
                 callback_on_step_end=tell,
                 **extra,
             )
-        pictures += [np.asarray(picture.convert("RGB")) for picture in drawn.images]
-    return pictures
+        yield [np.asarray(picture.convert("RGB")) for picture in drawn.images]
 
 
 def steps(card: Card) -> int:

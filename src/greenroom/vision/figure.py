@@ -29,20 +29,28 @@ class Figure:
     has_face: bool
 
 
-def at(picture: Pixels) -> Figure | None:
-    """Look at a picture, (H, W, 3) RGB; None when the weights are not there."""
-    found = faces.find(picture, with_mesh=False)
-    crop = faces.head_crop(picture, found[0]) if found else look.middle(picture)
-    head, whole = embedding.embed(crop), embedding.embed(picture)
-    if found is None or head is None or whole is None:
+def of(pictures: Sequence[Pixels]) -> list[Figure] | None:
+    """Look at pictures, each (H, W, 3) RGB; None when the weights are not there."""
+    crops, have_faces = [], []
+    for picture in pictures:
+        found = faces.find(picture, with_mesh=False)
+        if found is None:
+            return None
+        crops.append(faces.head_crop(picture, found[0]) if found else look.middle(picture))
+        have_faces.append(bool(found))
+    heads, whole = embedding.embed_all(crops), embedding.embed_all(pictures)
+    if heads is None or whole is None:
         return None
-    return Figure(
-        head=head,
-        whole=whole,
-        hues=look.hues(measures.fitted(crop, look.COARSE_PX)),
-        fingerprint=measures.fingerprint(picture),
-        has_face=bool(found),
-    )
+    return [
+        Figure(
+            head=heads[at],
+            whole=whole[at],
+            hues=look.hues(measures.fitted(crop, look.COARSE_PX)),
+            fingerprint=measures.fingerprint(picture),
+            has_face=has_face,
+        )
+        for at, (picture, crop, has_face) in enumerate(zip(pictures, crops, have_faces, strict=True))
+    ]
 
 
 def alike(one: Sequence[Figure], other: Sequence[Figure], centre: Array) -> Array:
