@@ -67,10 +67,14 @@ class Network(nn.Module):
         )
         self.heads = nn.Linear((GRID**2 + 1) * 160, sum(map(len, HEADS.values())) + len(GROUND_COLOURS))
 
-    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+    def features(self, pixels: Tensor) -> Tensor:
+        """(B, 2720) what the heads read from."""
         seen = self.layers(pixels)
         # Where something stands tells much: a brow that is raised is above one that is not.
-        pooled = torch.cat([seen.amax((2, 3)), F.adaptive_avg_pool2d(seen, GRID).flatten(1)], dim=1)
+        return torch.cat([seen.amax((2, 3)), F.adaptive_avg_pool2d(seen, GRID).flatten(1)], dim=1)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        pooled = self.features(pixels)
         sizes = [*map(len, HEADS.values()), len(GROUND_COLOURS)]
         return dict(zip([*HEADS, "ground colours"], self.heads(pooled).split(sizes, dim=1), strict=True))
 
