@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from signed_in import Browser
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -28,7 +29,7 @@ def door(home: Settings) -> Iterator[TestClient]:
     from greenroom.web import app
 
     studio = app.create(home, hosts={"192.168.1.5:8000"}, has_accounts=True)
-    with TestClient(studio, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False) as opened:
+    with Browser(studio, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False) as opened:
         yield opened
 
 
@@ -58,7 +59,7 @@ def join(client: TestClient, owner: TestClient, role: str, name: str) -> None:
 @pytest.fixture
 def other(door: TestClient) -> TestClient:
     """A second browser on the same studio."""
-    return TestClient(door.app, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False)
+    return Browser(door.app, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False)
 
 
 def test_without_an_account_everything_leads_to_the_set_up(door: TestClient) -> None:
@@ -143,6 +144,26 @@ def test_a_form_needs_proof_of_where_it_comes_from(door: TestClient, world: Worl
     assert door.post(url, headers={"origin": "http://evil.test"}).status_code == 403
     assert door.post(url, headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert door.post(url, headers={"sec-fetch-site": "same-origin"}).status_code == 303
+
+
+@pytest.mark.usefixtures("ann")
+def test_a_form_of_another_session_proves_nothing(door: TestClient, other: TestClient, world: World) -> None:
+    sign_in(door)
+    sign_in(other)
+    mine, foreign = (
+        re.findall(r'action="/sign-out(\?proof=[0-9a-f]{32})"', one.get("/settings").text)[0]
+        for one in (door, other)
+    )
+    assert mine != foreign
+    plain = TestClient(door.app, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False)
+    plain.cookies.update(door.cookies)
+    for url in (f"/actors/{world.actor}/pictures/{world.picture}/remove", f"/actors/{world.actor}/delete"):
+        for proof in ("", "?proof=", "?proof=%C3%A9", foreign):
+            answer = plain.post(url + proof)
+            assert (answer.status_code, "Open it again" in answer.text) == (403, True), proof
+        assert plain.post(url + mine).status_code == 303
+    refused = plain.post("/api/v1/keys", json={"name": "x"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "NotAllowed")
 
 
 @pytest.mark.usefixtures("ann")

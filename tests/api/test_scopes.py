@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from signed_in import Browser
 from sqlalchemy import select
 from starlette.routing import Mount
 from starlette.testclient import TestClient
@@ -83,7 +84,7 @@ def bob(home: Settings, studio: FastAPI, theirs: dict[str, str]) -> Iterator[Tes
         account = accounts.create(session, "Bob", "four other words there")
         members.add(session, workspaces.create(session, "Bob's"), account, Role.OWNER)
         secret = sign_ins.start(session, account)
-    with TestClient(studio, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False) as client:
+    with Browser(studio, base_url=ORIGIN, headers={"origin": ORIGIN}, follow_redirects=False) as client:
         client.cookies.set("greenroom", secret)
         yield client
 

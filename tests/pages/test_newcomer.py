@@ -35,12 +35,12 @@ def test_a_newcomer_gets_a_trained_model_and_its_pictures(
 
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"not a picture")
-    chosen = [juno / f"{number:02d}.{ending}" for number in range(1, 7) for ending in ("png", "txt")]
+    chosen = [juno / f"{number:02d}.{ending}" for number in range(1, 13) for ending in ("png", "txt")]
     page.locator("[data-files]").first.set_input_files([*chosen, bad])
-    page.get_by_text("6 taken, 1 refused").wait_for(timeout=240_000)
+    page.get_by_text("12 taken, 1 refused").wait_for(timeout=240_000)
     assert page.locator(".verdict.is-bad b").inner_text() == "broken.png"
     page.reload()  # every step saves itself
-    assert page.locator("[data-tiles] .tile").count() == 6
+    assert page.locator("[data-tiles] .tile").count() == 12
     page.get_by_role("link", name="Continue to captions").click()
 
     first = page.locator("[data-captions] textarea").first

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
 
+from greenroom import web
 from greenroom.settings import Settings
 from greenroom.web import security
 
@@ -163,3 +167,18 @@ def test_no_word_of_an_address_becomes_the_target_of_a_form(client: TestClient, 
     answer = client.get(page, params={"deleted": "../trash/empty?"})
     assert answer.status_code == 200
     assert "trash/empty" not in answer.text
+
+
+def test_every_form_that_needs_a_session_carries_its_proof() -> None:
+    folder = Path(web.__file__).parent / "templates"
+    forms = [
+        (file.name, form)
+        for file in folder.rglob("*.html")
+        for form in re.findall(r"<form\b[^>]*method=\"post\"[^\n]*", file.read_text(encoding="utf-8"))
+    ]
+    assert len(forms) > 30
+    for name, form in forms:
+        if name not in {"sign_in.html", "set_up.html"}:
+            assert re.search(r'action="[^"]*{{ proof\(\) }}"', form), (name, form)
+            for key in ("hx-post", "data-url"):
+                assert f'{key}="' not in form or re.search(rf'{key}="[^"]*{{{{ proof\(\) }}}}"', form), form

@@ -7,11 +7,12 @@ the workspace; here it is decided only whether they may change anything at all.
 
 from __future__ import annotations
 
+import hmac
 import re
 from urllib.parse import quote
 
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +29,7 @@ _SAFE = {"GET", "HEAD"}
 _OPEN = re.compile(
     r"/static/.*|/sign-in|/set-up|/invitations/[A-Za-z0-9_-]{20,100}|/api/v1/openapi\.json|/favicon\.ico"
 )
+_BEFORE_SIGNING_IN = {"/sign-in", "/set-up"}
 _OWN = re.compile(r"/sign-out|/account(/.*)?|/workspaces/[a-z0-9_]+/switch")
 """What also a viewer may send: it changes nothing but how they themselves look at the studio."""
 
@@ -53,8 +55,10 @@ class Door:
             visitor = await self._visitor(scope)
             if visitor is None and not _OPEN.fullmatch(path):
                 raise NotSignedIn("Sign in first, or send an API key as: Authorization: Bearer gr_…")
-            if visitor is not None and method not in _SAFE and not _OPEN.fullmatch(path):
-                _refuse_lookers(visitor, path)
+            if visitor is not None and method not in _SAFE:
+                _refuse_unproved(visitor, scope)
+                if not _OPEN.fullmatch(path):
+                    _refuse_lookers(visitor, path)
         except GreenroomError as error:
             await self._refused(scope, error)(scope, receive, send)
             return
@@ -103,6 +107,20 @@ def _refuse_lookers(visitor: Visitor, path: str) -> None:
     raise NotAllowed("You are a viewer of this workspace: you may look, but not change anything.")
 
 
+def _refuse_unproved(visitor: Visitor, scope: Scope) -> None:
+    """A cookie goes along by itself, so what changes something must also bring what only our pages know."""
+    if not visitor.form_token or scope["path"] in _BEFORE_SIGNING_IN:
+        return
+    given = QueryParams(scope["query_string"]).get("proof", "")
+    if not hmac.compare_digest(given.encode(), visitor.form_token.encode()):
+        raise NotAllowed("This page is from before you signed in. Open it again and send it once more.")
+
+
+def _form_token(secret: str) -> str:
+    """Of the session of that cookie; without the cookie it cannot be guessed, and it does not tell the cookie."""
+    return hmac.new(secret.encode(), b"forms", "sha256").hexdigest()[:32]
+
+
 def _by_key(settings: Settings, secret: str, has_accounts: bool) -> Visitor | None:
     with db.session(settings) as session:
         found = keys.by_secret(session, secret[:200], needs_account=has_accounts)
@@ -131,4 +149,5 @@ def _by_cookie(settings: Settings, secret: str) -> Visitor | None:
             workspace_id=row.workspace_id,
             account_id=account.id,
             account_name=account.name,
+            form_token=_form_token(secret),
         )

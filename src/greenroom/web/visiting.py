@@ -23,6 +23,8 @@ class Visitor:
     """None: the one workspace of a studio without accounts."""
     account_id: str | None = None
     account_name: str = ""
+    form_token: str = ""
+    """What proves that a form came from a page of ours; empty where no cookie says who asks."""
 
     @property
     def is_owner(self) -> bool:

@@ -95,7 +95,9 @@ export function uploads(form) {
     }
     running += 1;
     const request = new XMLHttpRequest();
-    request.open("PUT", `${form.dataset.url}?name=${encodeURIComponent(item.file.name)}`);
+    const url = new URL(form.dataset.url, location.href);
+    url.searchParams.set("name", item.file.name);
+    request.open("PUT", url);
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     if (item.caption) request.setRequestHeader("X-Caption", encodeURIComponent(item.caption));
