@@ -213,7 +213,7 @@ def _result(open_: Studio, generation: Generation) -> dict[str, Any]:
 
 
 def _typed(generation: Generation, recall: str, *, seed: int | None = None) -> dict[str, str]:
-    """The form as it was, or only its prompt, or only its seed."""
+    """The form as it was, the same without its seed (remix), only its prompt, or only its seed."""
     plan = generations.plan(generation)
     asked = plan.request
     chosen = str(plan.seed if seed is None else seed)
@@ -221,13 +221,14 @@ def _typed(generation: Generation, recall: str, *, seed: int | None = None) -> d
         return {"seed": chosen}
     if recall == "prompt":
         return {"prompt": asked.prompt}
+    is_one = seed is not None and recall != "remix"
     return {
         "prompt": asked.prompt,
         "negative": asked.negative,
-        "count": "1" if seed is not None else str(asked.count),
+        "count": "1" if is_one else str(asked.count),
         "size": f"{plan.width_px}x{plan.height_px}",
         # A request that left the seed open stays open when it is looked at, and is fixed when it is recalled.
-        "seed": chosen if seed is not None or asked.seed is not None else "",
+        "seed": chosen if recall != "remix" and (is_one or asked.seed is not None) else "",
         "weight": f"{asked.weight:g}",
         "guidance": "" if asked.guidance is None else f"{asked.guidance:g}",
     }
