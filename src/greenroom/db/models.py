@@ -231,6 +231,8 @@ class Picture(Table):
     created_at: Mapped[datetime] = mapped_column(default=now)
     removed_at: Mapped[datetime | None]
     """Taken out of the set; its file stays until the actor is purged, as older versions used it."""
+    cropped_from_id: Mapped[str | None] = mapped_column(String(20))
+    """The picture that this one was cut from, which is taken out meanwhile."""
 
 
 class Caption(Table):

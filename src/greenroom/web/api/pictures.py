@@ -17,7 +17,7 @@ from greenroom.db.models import Caption
 from greenroom.db.models import Picture as Row
 from greenroom.errors import BadInput, WrongUse
 from greenroom.settings import Settings
-from greenroom.studio import captions, images, replies, trainings
+from greenroom.studio import captions, crops, images, replies, trainings
 from greenroom.studio.images import Verdict
 from greenroom.studio.replies import Answer
 from greenroom.web import problems, receiving
@@ -43,6 +43,7 @@ class Picture(Told):
     caption_revision: int = Field(description="0 while it has none.", examples=[1])
     file: str = Field(description="Path of the picture.")
     thumbnail: str = Field(description="Path of its thumbnail.")
+    cropped_from: str | None = Field(description="Id of the picture that it was cut from.", examples=[None])
     created_at: datetime
 
 
@@ -144,6 +145,27 @@ def restore_picture(request: Request, actor_id: Id, picture_id: Id) -> Picture:
         return told(picture, captions.latest(open_.session, picture))
 
 
+@router.post("/actors/{actor_id}/pictures/{picture_id}/crop", status_code=201)
+def crop_picture(request: Request, actor_id: Id, picture_id: Id) -> Picture:
+    """Put a crop to its main face in the picture's place; the crop is a picture of its own."""
+    with studio(settings_of(request)) as open_:
+        actor = open_.actor(actor_id)
+        trainings.refuse_live(open_.session, actor, _NEVER_MIND)
+        picture = images.find(open_.session, actor, picture_id)
+        made = crops.to_face(open_.session, open_.store, actor, picture)
+        return told(made, captions.latest(open_.session, made))
+
+
+@router.delete("/actors/{actor_id}/pictures/{picture_id}/crop")
+def uncrop_picture(request: Request, actor_id: Id, picture_id: Id) -> Picture:
+    """Take a crop back; answers the whole picture, which is in the set again."""
+    with studio(settings_of(request)) as open_:
+        actor = open_.actor(actor_id)
+        trainings.refuse_live(open_.session, actor, _NEVER_MIND)
+        whole = crops.undo(open_.session, actor, images.find(open_.session, actor, picture_id))
+        return told(whole, captions.latest(open_.session, whole))
+
+
 @router.get("/pictures/{picture_id}/file", response_class=Response, responses=picture_of("image/png"))
 def picture_file(request: Request, picture_id: Id) -> Response:
     """The picture as it is trained on: upright RGB PNG without metadata."""
@@ -169,6 +191,7 @@ def told(picture: Row, caption: Caption | None) -> Picture:
         caption_revision=caption.revision if caption is not None else 0,
         file=f"/api/v1/pictures/{picture.id}/file",
         thumbnail=f"/api/v1/pictures/{picture.id}/thumbnail",
+        cropped_from=picture.cropped_from_id,
         created_at=picture.created_at,
     )
 

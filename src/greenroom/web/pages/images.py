@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from greenroom import files
 from greenroom.errors import BadInput, GreenroomError
 from greenroom.settings import Settings
-from greenroom.studio import archives, caption_files, images, trainings
+from greenroom.studio import archives, caption_files, crops, images, trainings
 from greenroom.studio.caption_files import CaptionFile
 from greenroom.studio.images import Upload, Verdict
 from greenroom.web import receiving
@@ -93,6 +93,34 @@ def restore(request: Request, actor_id: str, picture_id: str) -> RedirectRespons
         trainings.refuse_live(open_.session, actor, _NEVER_MIND)
         images.restore(open_.session, actor, images.find(open_.session, actor, picture_id, removed=True))
     return see_other(f"/actors/{actor_id}/pictures")
+
+
+@router.post("/actors/{actor_id}/pictures/{picture_id}/crop")
+def crop(request: Request, actor_id: str, picture_id: str) -> Response:
+    """Crop it to its main face."""
+    with studio(settings_of(request)) as open_:
+        actor = open_.actor(actor_id)
+        trainings.refuse_live(open_.session, actor, _NEVER_MIND)
+        picture = images.find(open_.session, actor, picture_id)
+        try:
+            made = crops.to_face(open_.session, open_.store, actor, picture)
+        except BadInput as error:
+            return _page(request, open_, actor_id, status=error.http_status, problem=str(error))
+        return see_other(f"/actors/{actor_id}/pictures#{made.id}")
+
+
+@router.post("/actors/{actor_id}/pictures/{picture_id}/uncrop")
+def uncrop(request: Request, actor_id: str, picture_id: str) -> Response:
+    """Put the whole picture back."""
+    with studio(settings_of(request)) as open_:
+        actor = open_.actor(actor_id)
+        trainings.refuse_live(open_.session, actor, _NEVER_MIND)
+        picture = images.find(open_.session, actor, picture_id)
+        try:
+            whole = crops.undo(open_.session, actor, picture)
+        except BadInput as error:
+            return _page(request, open_, actor_id, status=error.http_status, problem=str(error))
+        return see_other(f"/actors/{actor_id}/pictures#{whole.id}")
 
 
 def _add_files(settings: Settings, actor_id: str, received: receiving.Received) -> list[dict[str, Any]]:
