@@ -25,9 +25,11 @@ def test_the_choice_goes_by_the_lower_bound_and_not_by_the_score() -> None:
     assert select.choose([sure, lucky]) is sure
 
 
-def test_of_equal_checkpoints_the_earliest_is_chosen() -> None:
-    first = scores(50, 0.6)
-    assert select.choose([scores(100, 0.6), first]) is first
+def test_of_checkpoints_that_cannot_be_told_apart_the_latest_is_chosen() -> None:
+    last = scores(100, 0.6)
+    assert select.choose([scores(50, 0.6), last]) is last
+    best, later, worse = scores(50, 0.60, 0.02), scores(100, 0.59, 0.02), scores(150, 0.57, 0.02)
+    assert select.choose([best, later, worse]) is later
     assert select.choose([]) is None
 
 
@@ -52,6 +54,14 @@ def test_the_best_are_kept_and_the_newest_always() -> None:
     assert select.best(row, 2) == [2, 3, 4]
     assert select.best(row, 1) == [2, 4]
     assert select.best([], 3) == []
+
+
+def test_the_choice_is_always_among_the_kept() -> None:
+    row = [scores(1, 0.60, 0.05), scores(2, 0.59, 0.05), scores(3, 0.58, 0.05), scores(4, 0.3)]
+    for seen in range(1, len(row) + 1):
+        chosen = select.choose(row[:seen])
+        assert chosen is not None
+        assert chosen.step in select.best(row[:seen], 1)
 
 
 def test_likeness_alone_does_not_win_over_copying_and_a_lost_prompt() -> None:

@@ -81,8 +81,13 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 def choose(measured: Sequence[Scores]) -> Scores | None:
-    """The checkpoint with the highest lower bound, of equal ones the earliest; None when there is none."""
-    return max(measured, key=lambda one: (one.lower_bound, -one.step), default=None)
+    """The latest checkpoint that cannot be told from the best one; None when there is none.
+
+    The best is the one with the highest lower bound, and those within its standard error of that count as good: the
+    one-standard-error rule of Breiman et al. 1984. Among these the latest, since the learning rate has fallen further
+    there, which shows in details that this few small pictures do not tell (benchmarks/selection.py).
+    """
+    return max(_as_good(measured), key=lambda one: one.step, default=None)
 
 
 def is_over(measured: Sequence[Scores]) -> bool:
@@ -97,9 +102,21 @@ def is_over(measured: Sequence[Scores]) -> bool:
 
 
 def best(measured: Sequence[Scores], keep: int) -> list[int]:
-    """The steps whose weights are kept to choose from: the best `keep`, at least one, and the newest; in order."""
-    ranked = sorted(measured, key=lambda one: (-one.lower_bound, one.step))
+    """The steps whose weights are kept to choose from: the choice, the best `keep` - 1 others, the newest; in order."""
+    good = {one.step for one in _as_good(measured)}
+    ranked = sorted(
+        measured,
+        key=lambda one: (one.step not in good, -one.step if one.step in good else -one.lower_bound, one.step),
+    )
     return sorted({one.step for one in ranked[: max(keep, 1)]} | {one.step for one in measured[-1:]})
+
+
+def _as_good(measured: Sequence[Scores]) -> list[Scores]:
+    top = max(measured, key=lambda one: one.lower_bound, default=None)
+    if top is None:
+        return []
+    least = top.lower_bound - (top.score - top.lower_bound)
+    return [one for one in measured if one.lower_bound >= least]
 
 
 def word(likeness: float, adherence: float) -> Word:
